@@ -1,0 +1,1 @@
+"""jaxcnn: the classic convolutional networks for JAX."""
