@@ -1,0 +1,107 @@
+"""The families' tables joined: networks by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import re
+from types import ModuleType
+from typing import Any
+
+from flax import linen as nn
+
+from jaxcnn.models import cifar_resnet, lenet, mlp, small_cnn
+from jaxcnn.models.taps import Tap
+
+# One line a family: a module with SPECS, PAPER and build(name, **fields).
+FAMILIES: tuple[ModuleType, ...] = (mlp, small_cnn, lenet, cifar_resnet)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a network before it is built.
+
+    Attributes:
+      name: as `create_model` takes it.
+      family: the module that defines it.
+      image_size: height and width that it is made for.
+      channels: of the images that it is made for; any number works.
+      num_classes: the default.
+      taps: what `features` gives, with strides and channels.
+      paper: where it comes from.
+    """
+
+    name: str
+    family: str
+    image_size: tuple[int, int]
+    channels: int
+    num_classes: int
+    taps: tuple[Tap, ...]
+    paper: str
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern, in natural order (`resnet20` before `resnet110`)."""
+    names = [name for family in FAMILIES for name in family.SPECS]
+    return sorted(fnmatch.filter(names, pattern), key=_natural)
+
+
+def create_model(name: str, **fields: Any) -> nn.Module:
+    """A Linen module by name; it holds no weights.
+
+    Args:
+      name: one of `list_models()`.
+      **fields: fields of the module that differ from its defaults, such as `num_classes` (0: no
+        head, the pooled features are returned), `dtype`, `param_dtype`, `norm` or `dropout`.
+
+    Raises:
+      ValueError: for an unknown name or field; it suggests the nearest.
+    """
+    family = _family(name)
+    model = family.build(name)
+    known = [f.name for f in dataclasses.fields(model) if f.name not in ("spec", "parent", "name")]
+    for field in fields:
+        if field not in known:
+            raise ValueError(
+                f"{name} has no field {field!r}{_suggest(field, known)}; it has {', '.join(known)}."
+            )
+    return family.build(name, **fields)
+
+
+def model_info(name: str) -> ModelInfo:
+    """The record of a network.
+
+    Raises:
+      ValueError: for an unknown name; it suggests the nearest.
+    """
+    family = _family(name)
+    model, spec = family.build(name), family.SPECS[name]
+    return ModelInfo(
+        name=name,
+        family=family.__name__.rpartition(".")[2],
+        image_size=spec.image_size,
+        channels=spec.channels,
+        num_classes=model.num_classes,
+        taps=model.taps,
+        paper=family.PAPER,
+    )
+
+
+def _family(name: str) -> ModuleType:
+    for family in FAMILIES:
+        if name in family.SPECS:
+            return family
+    raise ValueError(
+        f"There is no model {name!r}{_suggest(name, list_models())}; "
+        "jaxcnn.list_models() gives all names."
+    )
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

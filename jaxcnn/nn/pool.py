@@ -1,0 +1,66 @@
+"""Pooling with its padding in numbers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.nn.conv import Pair, pair
+
+
+def max_pool(
+    x: jax.Array,
+    window: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The largest value of each window of `[B, H, W, C]`; padding never wins.
+
+    With `ceil_mode` the output size is rounded up, as long as the last window starts inside the
+    image or its left padding (PyTorch's rule).
+    """
+    dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode)
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
+    return jax.lax.reduce_window(x, jnp.array(lowest, x.dtype)[()], jax.lax.max, dims, strides, pads)
+
+
+def avg_pool(
+    x: jax.Array,
+    window: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> jax.Array:
+    """The mean of each window of `[B, H, W, C]`; padding counts as zeros, as in PyTorch."""
+    dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode=False)
+    total = jax.lax.reduce_window(x, jnp.zeros((), x.dtype)[()], jax.lax.add, dims, strides, pads)
+    return total / (dims[1] * dims[2])
+
+
+def global_avg_pool(x: jax.Array) -> jax.Array:
+    """The mean of each channel: `[B, H, W, C]` to `[B, C]` (Lin et al. 2013, section 3.2)."""
+    return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
+
+
+def _geometry(
+    x: jax.Array, window: Pair, stride: Pair | None, padding: Pair, ceil_mode: bool
+) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
+    size, step, pad = pair(window), pair(window if stride is None else stride), pair(padding)
+    pads = [(0, 0)]
+    for axis in (0, 1):
+        length = x.shape[1 + axis]
+        room = length + 2 * pad[axis] - size[axis]
+        if room < 0:
+            raise ValueError(
+                f"A pooling window of {size[axis]} does not fit {length} pixels with padding "
+                f"{pad[axis]}; use larger images."
+            )
+        extra = 0
+        if ceil_mode and room % step[axis]:
+            last_start = (room // step[axis] + 1) * step[axis]
+            if last_start < length + pad[axis]:
+                extra = step[axis] - room % step[axis]
+        pads.append((pad[axis], pad[axis] + extra))
+    return (1, *size, 1), (1, *step, 1), [*pads, (0, 0)]

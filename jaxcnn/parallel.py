@@ -1,0 +1,202 @@
+"""Devices, mesh and processes, and how one step is mapped over them.
+
+Every spelling of `jit` over a mesh and of `pmap` that the library uses stands in this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "batch"
+Kind = Literal["jit", "pmap"]
+Tree = TypeVar("Tree")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceMapping:
+    """One way of running a step on some devices: the batch split, the state copied to each.
+
+    Under `jit` the step sees the global batch, and the compiler inserts the collectives; under
+    `pmap` it sees one device's share and must average over `axis_name` itself.
+
+    Attributes:
+      kind: `jit` over a one-dimensional mesh, or `pmap`.
+      devices: the devices of all processes, in the order in which they take the batch's rows.
+    """
+
+    kind: Kind
+    devices: tuple[jax.Device, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of devices over all processes."""
+        return len(self.devices)
+
+    @property
+    def local_size(self) -> int:
+        """Number of devices of this process."""
+        return sum(d.process_index == jax.process_index() for d in self.devices)
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis over which a step has to average: `None` where the compiler does it."""
+        return AXIS if self.kind == "pmap" else None
+
+    @property
+    def shards(self) -> int:
+        """In how many device shares the batch that a step sees is split."""
+        return self.size if self.kind == "jit" else 1
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def split(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    def check_batch_size(self, batch_size: int, accumulate: int = 1) -> None:
+        """Raises ValueError if the devices and micro-batches don't divide a global batch."""
+        parts = self.size * accumulate
+        if batch_size % parts:
+            near = max(parts, batch_size // parts * parts)
+            what = f"{self.size} devices"
+            if accumulate > 1:
+                what += f" times {accumulate} accumulation steps"
+            raise ValueError(f"batch_size={batch_size} is not divisible by {what}; use {near}.")
+
+    def put_state(self, tree: Tree) -> Tree:
+        """Copies a host's (or one device's) tree to every device."""
+        if self.kind == "jit":
+            return jax.tree.map(lambda x: _put(x, self.replicated), tree)
+        return jax.tree.map(self._stack, tree)
+
+    def _stack(self, x: Any) -> jax.Array:
+        # pmap wants a leading axis with one copy for each device.
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = self._stack(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        x = np.asarray(x)
+        return _put(np.broadcast_to(x, (self.local_size, *x.shape)), self.split)
+
+    def get_state(self, tree: Tree) -> Tree:
+        """The inverse of `put_state`, as arrays that still live on the device."""
+        if self.kind == "jit":
+            return tree
+        return jax.tree.map(lambda x: _first(x), tree)
+
+    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Splits this process's rows `[b, ...]` of a batch over its devices."""
+        return {name: _put(self._rows(x), self.split) for name, x in batch.items()}
+
+    def _rows(self, x: Any) -> Any:
+        if self.kind == "jit":
+            return x
+        return x.reshape(self.local_size, -1, *x.shape[1:])
+
+    def get_rows(self, tree: Any) -> Any:
+        """Per-example outputs `[B, ...]` of all processes, on the host, in the batch's order."""
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            tree = multihost_utils.process_allgather(tree, tiled=True)
+        tree = jax.tree.map(np.asarray, tree)
+        if self.kind == "pmap":
+            tree = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+        return tree
+
+    def get_metrics(self, tree: Any) -> Any:
+        """Scalars that are equal on all devices, as host values."""
+        values = jax.device_get(self.get_state(tree))
+        return jax.tree.map(lambda x: x.item(), values)
+
+    def map_train(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[..., Any]:
+        """Compiles `step(state, batch) -> (state, metrics)` with its state donated."""
+        if self.kind == "jit":
+            return jax.jit(
+                step,
+                in_shardings=(self.replicated, self.split),
+                out_shardings=(self.replicated, self.replicated),
+                donate_argnums=0,
+            )
+        return jax.pmap(step, axis_name=AXIS, devices=self._pmap_devices(), donate_argnums=0)
+
+    def map_eval(self, step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+        """Compiles `step(variables, batch) -> per-example outputs [B, ...]`."""
+        if self.kind == "jit":
+            return jax.jit(
+                step, in_shardings=(self.replicated, self.split), out_shardings=self.split
+            )
+        return jax.pmap(step, axis_name=AXIS, devices=self._pmap_devices())
+
+    def _pmap_devices(self) -> Sequence[jax.Device] | None:
+        return None if jax.process_count() > 1 else list(self.devices)
+
+    def map_gather(self) -> Callable[..., dict[str, jax.Array]]:
+        """Compiles `(table, rows) -> batch`: picks `rows["index"]` of each array in `table`.
+
+        The table is replicated, `rows` has been placed by `put_batch`; what else `rows` holds
+        goes through to the batch.
+        """
+
+        def gather(table: dict[str, jax.Array], rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            picked = {name: jnp.take(x, rows["index"], axis=0) for name, x in table.items()}
+            return picked | rows
+
+        return jax.jit(
+            gather, in_shardings=(self.replicated, self.split), out_shardings=self.split
+        )
+
+    def put_table(self, table: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Copies whole arrays to every device, whatever the mapping."""
+        return {name: _put(x, self.replicated) for name, x in table.items()}
+
+
+def make_mapping(
+    kind: Kind = "jit", devices: Sequence[jax.Device] | None = None, *, limit: int | None = None
+) -> DeviceMapping:
+    """The mapping over `devices` (default: all), or over the first `limit` of them.
+
+    Raises:
+      ValueError: for an unknown kind, or more devices than there are.
+    """
+    if kind not in ("jit", "pmap"):
+        raise ValueError(f"mapping={kind!r} is unknown; use 'jit' or 'pmap'.")
+    found = list(jax.devices()) if devices is None else list(devices)
+    if limit is not None:
+        if not 1 <= limit <= len(found):
+            raise ValueError(f"num_devices={limit}, but there are {len(found)}; use 1 to that.")
+        found = found[:limit]
+    return DeviceMapping(kind, tuple(found))
+
+
+def is_main_process() -> bool:
+    """Whether this process writes logs and figures."""
+    return jax.process_index() == 0
+
+
+def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() > 1:
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+    return jax.device_put(x, sharding)
+
+
+def _first(x: jax.Array) -> jax.Array:
+    # One device's copy without its leading axis, read without a transfer between devices.
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            _first(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+        )
+    return x.addressable_shards[0].data[0]

@@ -1,0 +1,235 @@
+"""The typed description of a run: everything that decides its result, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
+
+Value = int | float | str
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they become a batch."""
+
+    dataset: str = "digits"
+    """A TFDS name prepared as array_record, `folder:PATH`, or `digits`."""
+    train_split: str = "train"
+    """The split that is trained on."""
+    eval_split: str = "test"
+    """The split that is evaluated during and after training."""
+    data_dir: str | None = None
+    """Where prepared TFDS datasets lie; default: TFDS_DATA_DIR, then TFDS's own folder."""
+    image_size: tuple[int, int] = (8, 8)
+    """Height and width of the network's input in pixels."""
+    channels: int = 1
+    """1 for gray, 3 for RGB."""
+    mean: tuple[float, ...] = (0.5,)
+    """Per channel, of pixels in [0, 1]; subtracted on the device."""
+    std: tuple[float, ...] = (0.5,)
+    """Per channel, of pixels in [0, 1]; divided by on the device."""
+    resize: Literal["shorter", "squash", "none"] = "none"
+    """`shorter` scales the shorter side and crops the centre, `squash` scales both sides, `none`
+    takes only images that have the size."""
+    crop_pct: float = 0.875
+    """With `shorter`: the share of the resized shorter side that the crop keeps."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Filter of the antialiased resize."""
+    random_resized_crop: bool = False
+    """Train on random crops of random size and aspect (Szegedy et al. 2015) instead of the
+    evaluation crop."""
+    flip: bool = False
+    """Mirror half of the training images left to right, on the device."""
+    pad_crop: int = 0
+    """Pad the training images by this many pixels and crop them back at a random place, on the
+    device."""
+    threads: int = 8
+    """Threads that read and decode images, where the dataset is not held on the device."""
+    resident_mb: float = 512.0
+    """Datasets up to this size as uint8 pixels are held on the device; 0 streams every dataset."""
+    max_bad_images: int = 0
+    """How many undecodable images are skipped and counted before the run stops."""
+
+    def __post_init__(self) -> None:
+        _at_least("data.threads", self.threads, 1)
+        _at_least("data.pad_crop", self.pad_crop, 0)
+        _at_least("data.resident_mb", self.resident_mb, 0)
+        _at_least("data.max_bad_images", self.max_bad_images, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """SGD with momentum, its learning rate over time, and what is decayed."""
+
+    learning_rate: float = 0.1
+    """The peak learning rate, for the global batch size."""
+    momentum: float = 0.9
+    """Share of the old velocity; 0 for plain SGD."""
+    nesterov: bool = False
+    """Nesterov's form of momentum."""
+    weight_decay: float = 1e-4
+    """Added to the gradient as weight_decay times the parameter, as in PyTorch's SGD."""
+    decay: Literal["all", "kernels"] = "all"
+    """`kernels` leaves biases and norms undecayed (every parameter of one dimension)."""
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """After the warm-up: constant, dropped at the milestones, or a half cosine down to 0."""
+    warmup: DurationArg = steps(0)
+    """Linear rise from 0 to the peak."""
+    milestones: tuple[DurationArg, ...] = ()
+    """With `step`: when the rate is multiplied by `drop`."""
+    drop: float = 0.1
+    """With `step`: the factor at each milestone."""
+    clip_norm: float | None = None
+    """Scale gradients down to this global norm."""
+
+    def __post_init__(self) -> None:
+        _at_least("optimizer.weight_decay", self.weight_decay, 0)
+        if self.learning_rate <= 0:
+            raise ValueError(f"optimizer.learning_rate={self.learning_rate} must be positive.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"optimizer.momentum={self.momentum} must lie in [0, 1).")
+        if self.nesterov and not self.momentum:
+            raise ValueError("optimizer.nesterov=True needs a momentum above 0.")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"optimizer.clip_norm={self.clip_norm} must be positive, or None.")
+
+
+# What may change between two starts of one run: it does not decide the result.
+FREE_FIELDS = frozenset(
+    {
+        "data.data_dir",
+        "data.threads",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "figures",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Batch sizes are global, over all devices and processes."""
+
+    model: str
+    """A name of `jaxcnn.list_models()`."""
+    model_args: dict[str, Value] = dataclasses.field(default_factory=dict)
+    """Fields of the network that differ from its defaults."""
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch_size: int = 128
+    """Examples in one optimizer step, over all devices."""
+    accumulate: int = 1
+    """Micro-batches that a step is computed in, to save memory."""
+    length: DurationArg = epochs(10)
+    """How long to train."""
+    label_smoothing: float = 0.0
+    """Share of the label's probability that is spread over all classes."""
+    ema: float | None = None
+    """Decay of the moving average of the parameters that is evaluated; None keeps none."""
+    batchnorm: Literal["global", "device"] = "global"
+    """Whose batch BatchNorm's statistics are taken over: all devices', or each device's own."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The networks' compute type; parameters stay float32."""
+    mapping: Literal["jit", "pmap"] = "jit"
+    """How the step is mapped over the devices."""
+    num_devices: int | None = None
+    """Use the first so many devices; default: all."""
+    seed: int = 0
+    """Decides initial weights, the order of the data, augmentation and dropout."""
+    eval_every: DurationArg = epochs(1)
+    """How often the evaluation split is scored, and a checkpoint with its score written."""
+    eval_batch_size: int = 500
+    """Examples in one evaluation step, over all devices; rounded up to divide among them."""
+    checkpoint_every: DurationArg = epochs(1)
+    """How often a checkpoint is written besides those with a score."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept, besides the best."""
+    log_every: DurationArg = steps(50)
+    """How often training metrics are written."""
+    figures: bool = True
+    """Draw learning curves, confusion matrix and mistakes at the end."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "eval_batch_size", "keep_checkpoints"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("length", "eval_every", "checkpoint_every", "log_every"):
+            if getattr(self, name).amount <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be longer than 0.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing={self.label_smoothing} must lie in [0, 1).")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema={self.ema} must lie in (0, 1), or be None.")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size={self.batch_size} is not divisible by accumulate={self.accumulate}."
+            )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as JSON values; durations as text."""
+    return json.loads(json.dumps(_plain(config)))
+
+
+def from_dict(values: Mapping[str, Any], cls: type = TrainConfig) -> Any:
+    """The inverse of `to_dict`.
+
+    Raises:
+      ValueError: for a field that the config does not have.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {list(hints)}.")
+    return cls(**{name: _typed(value, hints[name]) for name, value in values.items()})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields that decide a result and differ between two configs, as `name: old -> new`."""
+    flat_old, flat_new = _flatten(old), _flatten(new)
+    return [
+        f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
+        for name in sorted(flat_old.keys() | flat_new.keys())
+        if name not in FREE_FIELDS and flat_old.get(name) != flat_new.get(name)
+    ]
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ValueError(f"{name}={value} must be at least {low}.")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Duration):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    if hint is Duration:
+        return Duration.parse(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_dict(value, hint)
+    if isinstance(hint, types.GenericAlias) and hint.__origin__ is tuple:
+        return tuple(_typed(v, hint.__args__[0]) for v in value)
+    return value
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "model_args":
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

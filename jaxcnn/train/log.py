@@ -1,0 +1,117 @@
+"""What a person and a program see of a run: terminal, `metrics.jsonl`, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import rich.console
+import rich.progress
+import tensorboardX
+
+
+class RunLog:
+    """Writes a run's metrics to every place at once.
+
+    On a terminal it shows a progress bar, elsewhere plain lines. A resumed run first drops the
+    lines of `metrics.jsonl` behind the step that it resumes from, so that no step stands twice.
+    """
+
+    def __init__(
+        self, workdir: pathlib.Path, *, start_step: int, total_steps: int, enabled: bool = True
+    ) -> None:
+        self.enabled = enabled
+        self.console = rich.console.Console(highlight=False, quiet=not enabled)
+        self._total = total_steps
+        self._start_step, self._start_time = start_step, time.monotonic()
+        self._bar: rich.progress.Progress | None = None
+        if not enabled:
+            return
+        self._path = workdir / "metrics.jsonl"
+        _drop_after(self._path, start_step)
+        self._file = self._path.open("a")
+        self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+        if self.console.is_terminal:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("[bold]{task.completed:>6.0f}/{task.total:.0f}"),
+                rich.progress.BarColumn(bar_width=24),
+                rich.progress.TimeRemainingColumn(),
+                rich.progress.TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=total_steps, completed=start_step, note="")
+
+    def say(self, text: str) -> None:
+        """One line for the person."""
+        self.console.print(text, markup=False)
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The means over the steps since the last call."""
+        self._write("train", step, metrics)
+        note = (
+            f"loss {metrics['loss']:.4f}  acc {metrics['accuracy']:.2%}  "
+            f"{metrics['images_per_second']:,.0f} img/s"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, note=note)
+        else:
+            self.say(f"step {step}/{self._total}  {note}  left {self._time_left(step)}")
+
+    def evaluation(self, step: int, summary: Mapping[str, Any], class_count: int) -> None:
+        """The scores on the evaluation split."""
+        scalars = {k: v for k, v in summary.items() if isinstance(v, int | float)}
+        self._write("eval", step, scalars)
+        top5 = f"  top-5 {summary['top5']:.2f}%" if class_count > 5 else ""
+        self.say(
+            f"eval at step {step}: top-1 {summary['top1']:.2f}% "
+            f"({summary['correct']:,} of {summary['count']:,}){top5}  loss {summary['loss']:.4f}"
+        )
+
+    def _time_left(self, step: int) -> str:
+        done = max(1, step - self._start_step)
+        seconds = (time.monotonic() - self._start_time) / done * (self._total - step)
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}"
+
+    def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        if not self.enabled:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Ends the bar and flushes the files."""
+        if self._bar is not None:
+            self._bar.stop()
+        if self.enabled:
+            self._file.close()
+            self._events.close()
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a last line that a kill cut off is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _drop_after(path: pathlib.Path, step: int) -> None:
+    rows = read_metrics(path)
+    if rows:
+        kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept))
+        temporary.replace(path)

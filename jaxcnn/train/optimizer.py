@@ -1,0 +1,67 @@
+"""From the config to an optax transformation and its learning rate over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+from jaxcnn.train.config import OptimizerConfig
+
+
+def make_schedule(
+    config: OptimizerConfig, *, num_examples: int, batch_size: int, total_steps: int
+) -> optax.Schedule:
+    """The learning rate as a function of the step, 0-based.
+
+    The warm-up rises linearly from 0 and ends at the peak; milestones are counted from the start
+    of the run, the cosine (Loshchilov and Hutter 2017, without restarts) runs from the warm-up's
+    end to 0 at `total_steps`.
+
+    Raises:
+      ValueError: if the warm-up leaves no steps, or milestones don't lie after it in order.
+    """
+    warmup = config.warmup.to_steps(num_examples, batch_size)
+    if warmup >= total_steps:
+        raise ValueError(
+            f"optimizer.warmup={config.warmup} is {warmup} of the run's {total_steps} steps; "
+            "make it shorter than the run."
+        )
+    peak = config.learning_rate
+    if config.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, total_steps - warmup)
+    elif config.schedule == "step":
+        drops = [m.to_steps(num_examples, batch_size) for m in config.milestones]
+        if any(b <= a for a, b in zip([warmup, *drops], drops, strict=False)):
+            raise ValueError(
+                f"optimizer.milestones at steps {drops} must rise and lie after the warm-up's "
+                f"{warmup} steps."
+            )
+        main = optax.piecewise_constant_schedule(peak, {d - warmup: config.drop for d in drops})
+    else:
+        main = optax.constant_schedule(peak)
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def decay_mask(params: Any) -> Any:
+    """True for kernels, False for biases and norms: whatever has a single dimension."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """SGD as PyTorch's: `v = momentum v + (g + decay p)`, then `p -= rate v`."""
+    parts = []
+    if config.clip_norm is not None:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay:
+        mask = decay_mask if config.decay == "kernels" else None
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    if config.momentum:
+        parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    return optax.chain(*parts)

@@ -1,0 +1,167 @@
+"""From a config to the parts of a run, with every check that needs no training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from jaxcnn import parallel
+from jaxcnn.data import Order, Source, check_source, open_source
+from jaxcnn.data.augment import Augment
+from jaxcnn.models import create_model
+from jaxcnn.preprocess import Preprocess
+from jaxcnn.train.config import DataConfig, TrainConfig
+from jaxcnn.train.optimizer import make_optimizer, make_schedule
+from jaxcnn.train.state import TrainState, create_state
+from jaxcnn.train.step import Task, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """The parts of a run, ready to be stepped.
+
+    Attributes:
+      config: what was asked for.
+      source: the training split.
+      eval_source: the evaluation split.
+      preprocess: how an image becomes an input.
+      order: which examples make up each batch.
+      mapping: the devices.
+      schedule: the learning rate by step.
+      task: what a step does.
+      total_steps: length of the run.
+    """
+
+    config: TrainConfig
+    source: Source
+    eval_source: Source
+    preprocess: Preprocess
+    order: Order
+    mapping: parallel.DeviceMapping
+    schedule: optax.Schedule
+    task: Task
+    total_steps: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (*self.preprocess.image_size, self.preprocess.channels)
+
+    def every(self, name: str) -> int:
+        """A duration field of the config in steps, at least 1."""
+        duration = getattr(self.config, name)
+        return max(1, duration.to_steps(self.order.num_examples, self.config.batch_size))
+
+    def initial_state(self) -> TrainState:
+        """A fresh state on the host's default device, equal for equal configs."""
+        make = functools.partial(
+            create_state,
+            self.task.model,
+            self.task.optimizer,
+            self.image_shape,
+            seed=self.config.seed,
+            ema=self.config.ema is not None,
+        )
+        # Initialising sees one example on one device, where statistics by device mean nothing.
+        model = with_norm(self.task.model, groups=1, axis_name=None)
+        return jax.jit(functools.partial(make.func, model, *make.args[1:], **make.keywords))()
+
+    def compile_step(self) -> Callable[..., Any]:
+        """The mapped step `(state, batch) -> (state, metrics)`."""
+        return self.mapping.map_train(functools.partial(train_step, self.task))
+
+
+def make_preprocess(config: DataConfig) -> Preprocess:
+    """The record that evaluation and prediction share with training."""
+    return Preprocess(
+        image_size=config.image_size,
+        channels=config.channels,
+        mean=config.mean,
+        std=config.std,
+        resize=config.resize,
+        crop_pct=config.crop_pct,
+        interpolation=config.interpolation,
+    )
+
+
+def make_model(config: TrainConfig, num_classes: int) -> nn.Module:
+    """The config's network, as it is built for evaluation."""
+    dtype = jax.numpy.dtype(config.dtype).type
+    return create_model(
+        config.model, num_classes=num_classes, **({"dtype": dtype} | config.model_args)
+    )
+
+
+def with_norm(model: nn.Module, **fields: Any) -> nn.Module:
+    """The network with other fields in its `norm` record; itself where it has no BatchNorm."""
+    norm = getattr(model, "norm", None)
+    if norm is None:
+        return model
+    return model.clone(norm=dataclasses.replace(norm, **fields))
+
+
+def prepare(
+    config: TrainConfig, devices: list[jax.Device] | None = None
+) -> Setup:
+    """Opens the data, builds the parts, and checks all that can be checked before a step.
+
+    Raises:
+      ValueError: a batch that the devices don't divide, an unknown name, labels outside the
+        classes, an empty or too small dataset: each with the rule and the remedy.
+    """
+    mapping = parallel.make_mapping(config.mapping, devices, limit=config.num_devices)
+    mapping.check_batch_size(config.batch_size, config.accumulate)
+    source = open_source(config.data.dataset, config.data.train_split, data_dir=config.data.data_dir)
+    eval_source = open_source(
+        config.data.dataset, config.data.eval_split, data_dir=config.data.data_dir
+    )
+    num_classes = len(source.class_names)
+    check_source(source, num_classes=num_classes, batch_size=config.batch_size)
+    check_source(eval_source, num_classes=num_classes, batch_size=1)
+    if tuple(eval_source.class_names) != tuple(source.class_names):
+        raise ValueError(
+            f"{config.data.train_split!r} and {config.data.eval_split!r} of "
+            f"{config.data.dataset!r} have different classes; give each the same class folders."
+        )
+    total_steps = config.length.to_steps(len(source), config.batch_size)
+    schedule = make_schedule(
+        config.optimizer,
+        num_examples=len(source),
+        batch_size=config.batch_size,
+        total_steps=total_steps,
+    )
+    by_device = config.batchnorm == "device"
+    model = with_norm(
+        make_model(config, num_classes),
+        groups=mapping.shards if by_device else 1,
+        axis_name=None if by_device else mapping.axis_name,
+    )
+    task = Task(
+        model=model,
+        optimizer=make_optimizer(config.optimizer, schedule),
+        mean=config.data.mean,
+        std=config.data.std,
+        augment=Augment(flip=config.data.flip, pad_crop=config.data.pad_crop),
+        seed=config.seed,
+        label_smoothing=config.label_smoothing,
+        accumulate=config.accumulate,
+        ema=config.ema,
+        axis_name=mapping.axis_name,
+        shards=mapping.shards,
+    )
+    return Setup(
+        config=config,
+        source=source,
+        eval_source=eval_source,
+        preprocess=make_preprocess(config.data),
+        order=Order(len(source), config.batch_size, config.seed),
+        mapping=mapping,
+        schedule=schedule,
+        task=task,
+        total_steps=total_steps,
+    )

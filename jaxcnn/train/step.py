@@ -1,0 +1,153 @@
+"""One optimizer step: a pure function of the state and a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from jaxcnn.data.augment import Augment, augment, example_keys, normalize
+from jaxcnn.train.state import TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a step does besides its state and batch: fixed for a run, part of the compiled step.
+
+    Attributes:
+      model: the network, its BatchNorm scope set for the mapping.
+      optimizer: the transformation of the gradients.
+      mean: per channel, of pixels in [0, 1].
+      std: per channel, of pixels in [0, 1].
+      augment: what is done to the images on the device.
+      seed: decides the augmentation, with an example's epoch and index.
+      label_smoothing: share of the label's probability that is spread over all classes.
+      accumulate: micro-batches in a step.
+      ema: decay of the moving average, or None.
+      axis_name: the axis to average over under pmap; None under jit.
+      shards: in how many device shares the rows of the batch lie.
+    """
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augment = Augment()
+    seed: int = 0
+    label_smoothing: float = 0.0
+    accumulate: int = 1
+    ema: float | None = None
+    axis_name: str | None = None
+    shards: int = 1
+
+
+def train_step(
+    task: Task, state: TrainState, batch: dict[str, jax.Array]
+) -> tuple[TrainState, Metrics]:
+    """One step of SGD on a batch `{"image": uint8 [B, H, W, C], "label", "index", "epoch": [B]}`.
+
+    With `accumulate=K` the batch is cut into K micro-batches, each spread over all devices; the
+    gradient is their mean. BatchNorm then normalises each micro-batch by its own statistics, and
+    the running statistics move once per step, towards the micro-batches' mean.
+
+    Returns:
+      the next state, and the means `loss`, `accuracy`, `grad_norm` and the flag `finite`.
+    """
+    key = jax.random.fold_in(state.key, state.step)
+    if task.axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(task.axis_name))
+
+    def loss_of(params: Any, micro: dict[str, jax.Array], micro_key: jax.Array) -> Any:
+        return _loss(task, params, state.batch_stats, micro, micro_key)
+
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    if task.accumulate == 1:
+        (loss, (stats, correct)), grads = gradient(state.params, batch, key)
+    else:
+        (loss, (stats, correct)), grads = _accumulated(task, gradient, state, batch, key)
+    if task.axis_name is not None:
+        loss, stats, correct, grads = jax.lax.pmean((loss, stats, correct, grads), task.axis_name)
+
+    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    grad_norm = optax.global_norm(grads)
+    metrics = {
+        "loss": loss,
+        "accuracy": correct,
+        "grad_norm": grad_norm,
+        "finite": jnp.isfinite(loss) & jnp.isfinite(grad_norm),
+    }
+    return state.replace(  # type: ignore[attr-defined]
+        step=state.step + 1,
+        params=params,
+        batch_stats=stats,
+        opt_state=opt_state,
+        ema=_average(task.ema, state, params, stats),
+    ), metrics
+
+
+def _loss(
+    task: Task, params: Any, batch_stats: Any, batch: dict[str, jax.Array], key: jax.Array
+) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+    keys = example_keys(task.seed, batch["epoch"], batch["index"])
+    images = normalize(augment(batch["image"], keys, task.augment), task.mean, task.std)
+    logits, sown = task.model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        images,
+        train=True,
+        rngs={"dropout": key},
+        mutable=["batch_stats", "aux_logits"],
+    )
+    labels = batch["label"]
+    loss = _cross_entropy(logits, labels, task.label_smoothing)
+    for aux in jax.tree.leaves(sown.get("aux_logits", {})):
+        loss += task.model.aux_weight * _cross_entropy(aux, labels, task.label_smoothing)
+    correct = jnp.mean(jnp.argmax(logits, -1) == labels)
+    return loss, (sown.get("batch_stats", {}), correct)
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return jnp.mean(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets))
+
+
+def _accumulated(
+    task: Task, gradient: Any, state: TrainState, batch: dict[str, jax.Array], key: jax.Array
+) -> Any:
+    """The mean of `gradient` over the micro-batches."""
+    micro = jax.tree.map(lambda x: split_micro(x, task.accumulate, task.shards), batch)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(task.accumulate))
+
+    def add(total: Any, one: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradient(state.params, *one)), None
+
+    first = jax.tree.map(lambda x: x[0], (micro, keys))
+    shapes = jax.eval_shape(gradient, state.params, *first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, (micro, keys))
+    return jax.tree.map(lambda x: x / task.accumulate, total)
+
+
+def split_micro(x: jax.Array, accumulate: int, shards: int) -> jax.Array:
+    """Cuts `[B, ...]` into `[accumulate, B / accumulate, ...]` without moving rows over devices.
+
+    Each of the `shards` contiguous device shares gives one piece to every micro-batch, so that a
+    micro-batch lies on the devices as a batch does.
+    """
+    x = x.reshape(shards, accumulate, -1, *x.shape[1:])
+    return jnp.swapaxes(x, 0, 1).reshape(accumulate, -1, *x.shape[3:])
+
+
+def _average(decay: float | None, state: TrainState, params: Any, stats: Any) -> Any:
+    if decay is None:
+        return None
+    # Shorter memory in the first steps, so that the initial weights don't linger.
+    rate = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    new = {"params": params, "batch_stats": stats}
+    return jax.tree.map(lambda old, x: rate * old + (1 - rate) * x, state.ema, new)
