@@ -1,0 +1,109 @@
+"""From an encoded image to uint8 pixels, with one policy for every kind of file."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# 8192 x 8192. Pillow only warns above 89 million pixels and refuses above 179 million.
+MAX_PIXELS = 2**26
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_MODES = {1: "L", 3: "RGB"}
+
+
+class UndecodableImage(ValueError):
+    """An image file that is damaged, too large, or of a kind without a defined meaning."""
+
+
+def decode(image: bytes | np.ndarray, channels: int, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes an image to uint8 `[H, W, channels]`.
+
+    Gray becomes RGB by repetition and RGB becomes gray by ITU-R 601 luma. Alpha is dropped, as
+    torchvision's and timm's loaders do. Palettes are looked up. CMYK is converted by Pillow's
+    formula, without a colour profile. 16-bit gray is scaled to 8 bits. An EXIF orientation is
+    applied. Of an animation the first frame is taken.
+
+    Args:
+      image: an encoded file, or uint8 pixels `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels.
+      channels: 1 or 3.
+      max_pixels: larger images are refused before memory is taken for them.
+
+    Raises:
+      UndecodableImage: with the cause.
+    """
+    return to_array(open_image(image, channels, max_pixels=max_pixels))
+
+
+def open_image(
+    image: bytes | np.ndarray, channels: int, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """As `decode`, but gives a PIL image of mode L or RGB, for resizing."""
+    if isinstance(image, np.ndarray):
+        return _from_pixels(image).convert(_MODES[channels])
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise UndecodableImage(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so damaged images would train as gray "
+            "areas without an error. Set it to False."
+        )
+    try:
+        opened = Image.open(io.BytesIO(image), formats=FORMATS)
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise UndecodableImage(
+                f"{width} x {height} pixels are more than the limit of {max_pixels}; scale the "
+                "image down."
+            )
+        opened.load()
+        turned: Image.Image = opened
+        if opened.getexif().get(_ORIENTATION, 1) != 1:
+            turned = ImageOps.exif_transpose(opened)
+        return _convert(turned, _MODES[channels])
+    except UndecodableImage:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
+        raise UndecodableImage(f"{type(error).__name__}: {error}") from error
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of mode L or RGB, uint8 `[H, W, C]`."""
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _convert(image: Any, mode: str) -> Image.Image:
+    """To mode L or RGB."""
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I;16"):
+        # Pillow would clip: 300 of 65535 would be white.
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert(mode)
+    if image.mode in ("I", "F"):
+        raise UndecodableImage(
+            f"32-bit pixels (Pillow mode {image.mode!r}) have no defined white; save the image "
+            "with 8 or 16 bits."
+        )
+    if image.mode in ("P", "PA"):
+        # By way of RGBA, since Pillow warns of transparent palettes that go to RGB directly.
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _from_pixels(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise UndecodableImage(
+            f"Pixels of dtype {pixels.dtype} and shape {pixels.shape}; uint8 [H, W, C] is needed."
+        )
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        raise UndecodableImage(f"{pixels.shape[2]} channels; 1, 3 or 4 are understood.")
+    image = Image.fromarray(pixels)
+    return image.convert("RGB") if image.mode == "RGBA" else image

@@ -1,0 +1,146 @@
+"""Reads rows of examples into uint8 arrays, and deals with those that cannot be decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+from PIL import Image
+
+from jaxcnn.data.decode import UndecodableImage, open_image
+from jaxcnn.data.errors import DataError
+from jaxcnn.data.source import Example, Source, check_label, describe, read_many
+from jaxcnn.data.transforms import (
+    RandomResizedCrop,
+    example_rng,
+    random_crop,
+    resize_and_crop,
+)
+from jaxcnn.preprocess import Preprocess
+
+Rows = dict[str, np.ndarray]
+
+
+class BadImages:
+    """Counts the examples that cannot be decoded, each once, up to a limit."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        if limit < 0:
+            raise ValueError(f"max_bad={limit} must not be negative.")
+        self._source = source
+        self._limit = limit
+        self._indices: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._indices
+
+    def add(self, index: int, cause: Exception) -> None:
+        """Counts an example.
+
+        Raises:
+          DataError: above the limit, naming dataset, split, index, key and cause.
+        """
+        with self._lock:
+            self._indices.add(index)
+            count = len(self._indices)
+        if count > self._limit:
+            before = f" after {count - 1} others that were skipped" if self._limit else ""
+            raise DataError(
+                f"Cannot decode {describe(self._source, index)}{before}: {cause}. Repair or "
+                f"remove it, or raise the number of bad images that are skipped (max_bad, now "
+                f"{self._limit})."
+            ) from cause
+
+
+@dataclasses.dataclass
+class ExampleReader:
+    """Turns rows (example and epoch) into host arrays.
+
+    Attributes:
+      source: the examples.
+      preprocess: size, channels and filter.
+      bad: where undecodable examples are counted.
+      augment: the random crop of training; None for the crop of evaluation.
+      seed: of the random crop.
+      replace: put the next good example in a bad one's place, else mask the row.
+    """
+
+    source: Source
+    preprocess: Preprocess
+    bad: BadImages
+    augment: RandomResizedCrop | None = None
+    seed: int = 0
+    replace: bool = False
+
+    def read(self, index: np.ndarray, epoch: np.ndarray) -> Rows:
+        """Reads a block of rows; index -1 is padding.
+
+        Returns:
+          `image` uint8 `[b, H, W, C]`, `label` int32, `mask` bool, `index` int64, `epoch` int32.
+
+        Raises:
+          DataError: for an example that cannot be used, beyond the limit of bad ones.
+        """
+        size, channels = self.preprocess.image_size, self.preprocess.channels
+        rows: Rows = {
+            "image": np.zeros((len(index), *size, channels), np.uint8),
+            "label": np.zeros(len(index), np.int32),
+            "mask": np.zeros(len(index), bool),
+            "index": index.copy(),
+            "epoch": epoch.copy(),
+        }
+        wanted = np.flatnonzero(index >= 0)
+        try:
+            examples: list[Example | None] = list(read_many(self.source, index[wanted].tolist()))
+        except Exception:
+            # One of them is damaged; reading each on its own finds out which.
+            examples = [None] * len(wanted)
+        for row, example in zip(wanted, examples, strict=True):
+            self._fill(rows, int(row), example)
+        return rows
+
+    def _fill(self, rows: Rows, row: int, example: Example | None) -> None:
+        """Decodes one row in place; a bad one is replaced or left masked."""
+        first, epoch = int(rows["index"][row]), int(rows["epoch"][row])
+        for ahead in range(len(self.source) if self.replace else 1):
+            index = (first + ahead) % len(self.source)
+            if self.replace and index in self.bad:
+                continue
+            try:
+                if example is None or ahead:
+                    example = self._read_one(index)
+                image = open_image(example.image, self.preprocess.channels)
+            except UndecodableImage as cause:
+                self.bad.add(index, cause)
+                continue
+            check_label(self.source, index, example.label, len(self.source.class_names))
+            rows["image"][row] = self._transform(image, index, epoch)
+            rows["label"][row] = example.label
+            rows["mask"][row] = True
+            rows["index"][row] = index
+            return
+        if self.replace:
+            raise DataError(
+                f"None of the {len(self.source)} examples of {self.source.name!r}, split "
+                f"{self.source.split!r}, can be decoded."
+            )
+
+    def _read_one(self, index: int) -> Example:
+        try:
+            return self.source[index]
+        except Exception as cause:
+            raise UndecodableImage(f"{type(cause).__name__}: {cause}") from cause
+
+    def _transform(self, image: Image.Image, index: int, epoch: int) -> np.ndarray:
+        try:
+            if self.augment is None:
+                return resize_and_crop(image, self.preprocess)
+            rng = example_rng(self.seed, epoch, index)
+            return random_crop(image, self.preprocess, self.augment, rng)
+        except ValueError as error:
+            raise DataError(f"{describe(self.source, index)}: {error}") from error
