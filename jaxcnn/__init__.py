@@ -1,1 +1,51 @@
-"""jaxcnn: the classic convolutional networks for JAX."""
+"""jaxcnn: the classic convolutional networks for JAX.
+
+Importing this touches no device and reads no data; the rooms that need more load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jaxcnn.models import ModelInfo as ModelInfo
+from jaxcnn.models import create_model as create_model
+from jaxcnn.models import features as features
+from jaxcnn.models import list_models as list_models
+from jaxcnn.models import model_info as model_info
+from jaxcnn.preprocess import Preprocess as Preprocess
+
+if TYPE_CHECKING:
+    from jaxcnn import data as data
+    from jaxcnn import evaluation as evaluation
+    from jaxcnn import train as train
+    from jaxcnn import visualize as visualize
+    from jaxcnn import weights as weights
+    from jaxcnn.evaluation import evaluate as evaluate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ModelInfo",
+    "Preprocess",
+    "create_model",
+    "data",
+    "evaluate",
+    "evaluation",
+    "features",
+    "list_models",
+    "model_info",
+    "train",
+    "visualize",
+    "weights",
+]
+
+_ROOMS = ("data", "evaluation", "train", "visualize", "weights")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"jaxcnn.{name}")
+    if name == "evaluate":
+        return importlib.import_module("jaxcnn.evaluation").evaluate
+    raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")

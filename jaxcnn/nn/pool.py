@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn.nn.conv import Pair, pair
 
@@ -23,7 +24,7 @@ def max_pool(
     """
     dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode)
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    return jax.lax.reduce_window(x, jnp.array(lowest, x.dtype)[()], jax.lax.max, dims, strides, pads)
+    return jax.lax.reduce_window(x, np.array(lowest, x.dtype), jax.lax.max, dims, strides, pads)
 
 
 def avg_pool(
@@ -35,7 +36,7 @@ def avg_pool(
 ) -> jax.Array:
     """The mean of each window of `[B, H, W, C]`; padding counts as zeros, as in PyTorch."""
     dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode=False)
-    total = jax.lax.reduce_window(x, jnp.zeros((), x.dtype)[()], jax.lax.add, dims, strides, pads)
+    total = jax.lax.reduce_window(x, np.array(0, x.dtype), jax.lax.add, dims, strides, pads)
     return total / (dims[1] * dims[2])
 
 

@@ -54,7 +54,7 @@ class Checkpoints:
     is raised by the next `save`, `wait` or `close`.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int = 2) -> None:
+    def __init__(self, folder: pathlib.Path, keep: int = 2, *, read_only: bool = False) -> None:
         self.folder = pathlib.Path(folder).resolve()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -70,8 +70,13 @@ class Checkpoints:
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
+                # Without it Orbax keeps the scores in memory only, and a resumed run forgets
+                # which of its checkpoints was the best.
+                best_fn=lambda metrics: metrics["score"],
                 temporary_path_class=_ManifestPath,
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+                create=not read_only,
             ),
             item_names=("state", "position"),
         )

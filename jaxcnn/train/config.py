@@ -14,6 +14,11 @@ from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
 Value = int | float | str
 
 
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ValueError(f"{name}={value} must be at least {low}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which images, and how they become a batch."""
@@ -159,6 +164,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "eval_batch_size", "keep_checkpoints"):
             _at_least(name, getattr(self, name), 1)
+        _at_least("seed", self.seed, 0)
         for name in ("length", "eval_every", "checkpoint_every", "log_every"):
             if getattr(self, name).amount <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be longer than 0.")
@@ -198,11 +204,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted(flat_old.keys() | flat_new.keys())
         if name not in FREE_FIELDS and flat_old.get(name) != flat_new.get(name)
     ]
-
-
-def _at_least(name: str, value: float, low: float) -> None:
-    if value < low:
-        raise ValueError(f"{name}={value} must be at least {low}.")
 
 
 def _plain(value: Any) -> Any:

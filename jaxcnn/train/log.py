@@ -47,7 +47,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """One line for the person."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
         """The means over the steps since the last call."""

@@ -44,12 +44,14 @@ class RunResult:
       step: optimizer steps done.
       evaluation: of the final state; None where the run was interrupted.
       state: the final state.
+      signal: the name of the signal that interrupted the run.
     """
 
     status: Literal["finished", "interrupted"]
     step: int
     evaluation: Evaluation | None
     state: TrainState
+    signal: str | None = None
 
 
 class _Meter:
@@ -262,12 +264,13 @@ def fit(
         finished = run.step >= setup.total_steps and run.evaluation is not None
         if finished and config.figures and parallel.is_main_process():
             figures.draw(workdir, setup, run.evaluation)
+    name = stop.signal.name if stop.signal else None
     if not finished:
-        name = stop.signal.name if stop.signal else "a request"
         run.log.say(f"stopped by {name} at step {run.step}; the same command resumes from there")
     state = setup.mapping.get_state(run.state)
-    evaluation = run.evaluation if finished else None
-    return RunResult("finished" if finished else "interrupted", run.step, evaluation, state)
+    if finished:
+        return RunResult("finished", run.step, run.evaluation, state)
+    return RunResult("interrupted", run.step, None, state, name)
 
 
 def _opening(setup: Setup) -> str:

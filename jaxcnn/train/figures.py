@@ -1,0 +1,44 @@
+"""The pictures at the end of a run."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from jaxcnn.data import decode
+from jaxcnn.data.transforms import fit
+from jaxcnn.evaluation import Evaluation
+from jaxcnn.train.log import read_metrics
+from jaxcnn.train.setup import Setup
+from jaxcnn.visualize import draw_confusion, draw_curves, draw_mistakes
+
+_MISTAKES = 24
+
+
+def draw(workdir: pathlib.Path, setup: Setup, evaluation: Evaluation) -> list[pathlib.Path]:
+    """Writes curves, confusion matrix and mistakes into `workdir/figures`; returns the files."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    title = f"{setup.config.model} on {setup.config.data.dataset}"
+    steps_per_epoch = len(setup.source) / setup.config.batch_size
+    paths = [folder / name for name in ("curves.png", "confusion.png", "mistakes.png")]
+    rows = read_metrics(workdir / "metrics.jsonl")
+    draw_curves(rows, paths[0], title=title, steps_per_epoch=steps_per_epoch)
+    draw_confusion(evaluation.confusion, evaluation.class_names, paths[1], title=title)
+    wrong = evaluation.confident_mistakes(_MISTAKES)
+    draw_mistakes(
+        [_pixels(setup, int(i)) for i in evaluation.index[wrong]],
+        labels=[evaluation.class_names[i] for i in evaluation.label[wrong]],
+        predictions=[evaluation.class_names[i] for i in evaluation.prediction[wrong]],
+        confidences=evaluation.confidence[wrong].tolist(),
+        total=evaluation.count - evaluation.correct,
+        path=paths[2],
+        title=title,
+    )
+    return paths
+
+
+def _pixels(setup: Setup, index: int) -> np.ndarray:
+    image = decode(setup.eval_source[index].image, setup.preprocess.channels)
+    return fit(image, setup.preprocess)

@@ -1,0 +1,58 @@
+"""What the scripts share: errors as one line, and recipes by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+RECIPES = pathlib.Path(__file__).resolve().parents[1] / "configs"
+
+
+def run(main: Callable[[list[str]], int]) -> None:
+    """Calls `main` with the arguments and exits with its code.
+
+    What the user can mend (a wrong name, value or file) is one line on stderr and code 2; the
+    rest is a bug and keeps its traceback.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        code = main(sys.argv[1:])
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def load_recipe(name: str):
+    """The config of `configs/NAME.py`, or of a Python file of one's own that has `config()`."""
+    path = pathlib.Path(name)
+    if path.suffix != ".py":
+        path = RECIPES / f"{name}.py"
+    if not path.is_file():
+        known = sorted(p.stem for p in RECIPES.glob("*.py"))
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"There is no config {name!r}{hint}; there are {', '.join(known)}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "config"):
+        raise ValueError(f"{path} has no function config() that returns a TrainConfig.")
+    return module.config()
+
+
+def checkpoint(text: str) -> str | int:
+    """`last`, `best`, or a step."""
+    if text in ("last", "best"):
+        return text
+    if not text.isdigit():
+        raise ValueError(f"--checkpoint {text!r}: give last, best, or a step.")
+    return int(text)

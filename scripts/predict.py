@@ -1,0 +1,52 @@
+"""Name what is in images: python scripts/predict.py RUN IMAGE... [--top 5]"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+import command_line
+import jax
+import numpy as np
+import rich.console
+import rich.table
+
+from jaxcnn.data import UndecodableImage, decode, normalize
+from jaxcnn.data.transforms import WrongSize, fit
+from jaxcnn.train import LoadedRun, load_run
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=pathlib.Path, help="the folder that train.py wrote to")
+    parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
+    parser.add_argument("--checkpoint", default="last", help="last, best or a step (last)")
+    parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")
+    options = parser.parse_args(arguments)
+
+    loaded = load_run(options.run, command_line.checkpoint(options.checkpoint))
+    pixels = np.stack([_read(path, loaded) for path in options.images])
+    inputs = normalize(pixels, loaded.preprocess.mean, loaded.preprocess.std)
+    logits = jax.jit(loaded.model.apply, static_argnames="train")(
+        loaded.variables, inputs, train=False
+    )
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    table = rich.table.Table("image", "class", "probability")
+    for path, row in zip(options.images, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[: max(1, options.top)]
+        for place, c in enumerate(best):
+            name = "" if place else str(path)
+            table.add_row(name, loaded.class_names[c], f"{row[c]:.2%}", end_section=c == best[-1])
+    rich.console.Console().print(table)
+    return 0
+
+
+def _read(path: pathlib.Path, loaded: LoadedRun) -> np.ndarray:
+    try:
+        return fit(decode(path.read_bytes(), loaded.preprocess.channels), loaded.preprocess)
+    except (UndecodableImage, WrongSize) as error:
+        raise ValueError(f"{path}: {error}.") from error
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,47 @@
+"""Train a network: python scripts/train.py CONFIG [--field value ...] [--workdir DIR]
+
+CONFIG is a name in configs/ or a Python file with a function config(). Each field of the config
+can be given: --model cifar_resnet56 --optimizer.learning-rate 0.05 --length 10epochs. The same
+command again resumes. Ctrl-C and SIGTERM save first. Exit codes: 0 done or saved on SIGTERM,
+130 saved on Ctrl-C, 2 something to correct.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+import command_line
+import tyro
+
+from jaxcnn.train import TrainConfig, fit
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
+    )
+    parser.add_argument("config", nargs="?", help="a name in configs/, or a .py file")
+    parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/CONFIG")
+    known, rest = parser.parse_known_args(arguments)
+    if known.config is None or known.config.startswith("-"):
+        names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
+        print(f"{__doc__}\nConfigs: {', '.join(names)}\nFields: train.py CONFIG --help")
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    config = tyro.cli(
+        TrainConfig,
+        default=command_line.load_recipe(known.config),
+        args=rest,
+        prog=f"train.py {known.config} [--workdir DIR]",
+        description=__doc__,
+    )
+    workdir = known.workdir or pathlib.Path("runs", pathlib.Path(known.config).stem)
+    result = fit(config, workdir)
+    if result.status == "interrupted":
+        return 130 if result.signal == "SIGINT" else 0
+    print(f"everything is in {workdir}")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)
