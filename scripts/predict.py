@@ -11,8 +11,8 @@ import numpy as np
 import rich.console
 import rich.table
 
-from jaxcnn.data import UndecodableImage, decode, normalize
-from jaxcnn.data.transforms import WrongSize, fit
+from jaxcnn.data import prepare_image
+from jaxcnn.data.augment import normalize
 from jaxcnn.train import LoadedRun, load_run
 
 
@@ -43,9 +43,9 @@ def main(arguments: list[str]) -> int:
 
 def _read(path: pathlib.Path, loaded: LoadedRun) -> np.ndarray:
     try:
-        return fit(decode(path.read_bytes(), loaded.preprocess.channels), loaded.preprocess)
-    except (UndecodableImage, WrongSize) as error:
-        raise ValueError(f"{path}: {error}.") from error
+        return prepare_image(path.read_bytes(), loaded.preprocess)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-import numpy as np
-
-from jaxcnn.data import decode
-from jaxcnn.data.transforms import fit
+from jaxcnn.data import prepare_image
 from jaxcnn.evaluation import Evaluation
 from jaxcnn.train.log import read_metrics
 from jaxcnn.train.setup import Setup
@@ -28,7 +25,10 @@ def draw(workdir: pathlib.Path, setup: Setup, evaluation: Evaluation) -> list[pa
     draw_confusion(evaluation.confusion, evaluation.class_names, paths[1], title=title)
     wrong = evaluation.confident_mistakes(_MISTAKES)
     draw_mistakes(
-        [_pixels(setup, int(i)) for i in evaluation.index[wrong]],
+        [
+            prepare_image(setup.eval_source[int(i)].image, setup.preprocess)
+            for i in evaluation.index[wrong]
+        ],
         labels=[evaluation.class_names[i] for i in evaluation.label[wrong]],
         predictions=[evaluation.class_names[i] for i in evaluation.prediction[wrong]],
         confidences=evaluation.confidence[wrong].tolist(),
@@ -37,8 +37,3 @@ def draw(workdir: pathlib.Path, setup: Setup, evaluation: Evaluation) -> list[pa
         title=title,
     )
     return paths
-
-
-def _pixels(setup: Setup, index: int) -> np.ndarray:
-    image = decode(setup.eval_source[index].image, setup.preprocess.channels)
-    return fit(image, setup.preprocess)
