@@ -19,15 +19,15 @@ from jaxcnn.data.errors import DataError
 from jaxcnn.data.prepared import cache_dir
 
 VERSION = "1.0.0"
-# Every fifth image of a class, in the file's order, is a test image.
+# The first of every five images of a class, in the file's order, is a test image.
 TEST_EVERY = 5
 
 
 def split_digits(labels: np.ndarray) -> np.ndarray:
-    """Which examples are test images, bool `[N]`: the 5th, 10th, ... of each class."""
+    """Which examples are test images, bool `[N]`: the 1st, 6th, 11th, ... of each class."""
     is_test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        is_test[np.flatnonzero(labels == label)[TEST_EVERY - 1 :: TEST_EVERY]] = True
+        is_test[np.flatnonzero(labels == label)[::TEST_EVERY]] = True
     return is_test
 
 
