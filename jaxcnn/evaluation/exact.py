@@ -36,15 +36,17 @@ def predict_step(
       classes score higher than the label; 0 is a top-1 hit), each `[B]`.
     """
     logits = model.apply(variables, normalize(batch["image"], mean, std), train=False)
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    label = batch["label"][:, None]
-    own = jnp.take_along_axis(log_probabilities, label, axis=1)
-    ahead = log_probabilities > own
+    # The barrier has the scores computed once: where the compiler computes them anew for each
+    # use, a score can differ from itself in the last bit, and ranks and ties with it.
+    logits = jax.lax.optimization_barrier(logits.astype(jnp.float32))
+    log_probabilities = jax.nn.log_softmax(logits)
+    label, classes = batch["label"][:, None], jnp.arange(logits.shape[1])
+    own = jnp.take_along_axis(logits, label, axis=1)
     # Of equal scores the lower class goes first, as argmax has it.
-    ahead |= (log_probabilities == own) & (jnp.arange(logits.shape[1]) < label)
+    ahead = (logits > own) | ((logits == own) & (classes < label))
     return {
-        "loss": -own[:, 0],
-        "prediction": jnp.argmax(log_probabilities, axis=1).astype(jnp.int32),
+        "loss": -jnp.take_along_axis(log_probabilities, label, axis=1)[:, 0],
+        "prediction": jnp.argmax(logits, axis=1).astype(jnp.int32),
         "confidence": jnp.exp(jnp.max(log_probabilities, axis=1)),
         "rank": jnp.sum(ahead, axis=1, dtype=jnp.int32),
     }

@@ -1,0 +1,126 @@
+"""Networks by name: the papers' parameter counts, taps, and errors that help."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxcnn
+from jaxcnn.models import create_model, features, list_models, model_info
+
+# He et al. 2015, table 6, in millions as printed; counted without BatchNorm's running statistics.
+PAPER_MILLIONS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}
+SMALL = [n for n in list_models() if not n.startswith("cifar") or n.endswith(("20", "20_b"))]
+
+
+def _shapes(name: str, **fields):
+    info, model = model_info(name), create_model(name, **fields)
+    images = jnp.zeros((2, *info.image_size, info.channels))
+    return model, images, jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+
+
+def _count(variables) -> int:
+    return sum(p.size for p in jax.tree.leaves(variables["params"]))
+
+
+@pytest.mark.parametrize("depth", PAPER_MILLIONS)
+def test_cifar_resnets_have_the_papers_parameters(depth):
+    count = _count(_shapes(f"cifar_resnet{depth}")[2])
+    assert round(count / 1e6, 1 if depth == 110 else 2) == PAPER_MILLIONS[depth]
+    assert _count(_shapes(f"cifar_plain{depth}")[2]) == count
+    # Two projections, 16 -> 32 and 32 -> 64, with a scale and a bias for each channel.
+    assert _count(_shapes(f"cifar_resnet{depth}_b")[2]) == count + 16 * 32 + 32 * 64 + 2 * 96
+
+
+def test_other_counts_are_the_hand_calculations():
+    assert _count(_shapes("lenet5")[2]) == 61_706
+    assert _count(_shapes("mlp")[2]) == 64 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10
+
+
+def test_only_projection_shortcuts_project():
+    def places(name):
+        params = _shapes(name)[2]["params"]
+        return [block for block in params if "project" in params[block]]
+
+    assert places("cifar_resnet20_b") == ["stage2_block1", "stage3_block1"]
+    assert places("cifar_resnet20") == places("cifar_plain20") == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_learns_and_training_differs_from_evaluation(name):
+    info, model = model_info(name), create_model(name)
+    images = jax.random.normal(jax.random.key(1), (4, *info.image_size, info.channels))
+    variables = jax.jit(lambda: model.init(jax.random.key(0), images, train=False))()
+    rest = {k: v for k, v in variables.items() if k != "params"}
+
+    def loss(params, train):
+        out = model.apply(
+            {"params": params, **rest},
+            images,
+            train=train,
+            rngs={"dropout": jax.random.key(2)},
+            mutable=["batch_stats"],
+        )[0]
+        return -jnp.mean(jax.nn.log_softmax(out)[jnp.arange(4), jnp.arange(4)]), out
+
+    (_, train_out), grads = jax.jit(
+        jax.value_and_grad(lambda p: loss(p, True), has_aux=True)
+    )(variables["params"])
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(grad).all() and np.any(grad), jax.tree_util.keystr(path)
+    if hasattr(model, "norm"):
+        assert not np.allclose(train_out, loss(variables["params"], False)[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_taps_have_the_strides_and_channels_that_they_state(name):
+    model, images, variables = _shapes(name)
+    order: list[str] = []
+
+    def traced(v):
+        maps = features(model, v, images)
+        order.extend(maps)
+        return maps
+
+    maps = jax.eval_shape(traced, variables)
+    assert order == [tap.name for tap in model_info(name).taps]
+    for tap in model_info(name).taps:
+        assert maps[tap.name].shape[-1] == tap.channels
+        if tap.stride and name != "lenet5":
+            assert images.shape[1] // maps[tap.name].shape[1] == tap.stride
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_without_classes_pooled_features_come_out(name):
+    info = model_info(name)
+    model, images, variables = _shapes(name, num_classes=0)
+    out = jax.eval_shape(lambda v: model.apply(v, images, train=False), variables)
+    assert out.shape == (2, 84 if name == "lenet5" else info.taps[-1].channels)
+
+
+def test_bfloat16_stays_within_two_percent():
+    images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
+    exact, rough = create_model("cifar_resnet20"), create_model("cifar_resnet20", dtype=jnp.bfloat16)
+    variables = jax.jit(lambda: exact.init(jax.random.key(0), images, train=False))()
+    a = exact.apply(variables, images, train=False)
+    b = rough.apply(variables, images, train=False)
+    assert b.dtype == jnp.float32
+    assert np.linalg.norm(a - b) / np.linalg.norm(a) < 0.02
+
+
+def test_names_are_sorted_naturally_and_matched_by_pattern():
+    assert list_models("cifar_resnet???") == ["cifar_resnet110"]
+    names = list_models("cifar_plain*")
+    assert names == [f"cifar_plain{d}" for d in (20, 32, 44, 56, 110)]
+    assert jaxcnn.list_models() == list_models()
+
+
+def test_unknown_names_and_fields_suggest_the_nearest():
+    with pytest.raises(ValueError, match=r"no model 'smal_cnn' \(did you mean 'small_cnn'\?\)"):
+        create_model("smal_cnn")
+    with pytest.raises(ValueError, match=r"no field 'numclasses' \(did you mean 'num_classes'\?\)"):
+        create_model("mlp", numclasses=3)
+    with pytest.raises(ValueError, match="at least 16x16 pixels, not 8x8"):
+        create_model("lenet5").init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
