@@ -1,0 +1,31 @@
+"""Know a network before running it: layer arithmetic, summaries, receptive fields, memory."""
+
+from __future__ import annotations
+
+from jaxcnn.analysis.arithmetic import (
+    LayerFacts,
+    conv_layer,
+    dense_layer,
+    output_size,
+    pool_layer,
+)
+from jaxcnn.analysis.receptive_field import Box, ReceptiveFields, TapField, receptive_field
+from jaxcnn.analysis.rows import Row
+from jaxcnn.analysis.summary import Summary, summarize
+from jaxcnn.analysis.trace import TraceError
+
+__all__ = [
+    "Box",
+    "LayerFacts",
+    "ReceptiveFields",
+    "Row",
+    "Summary",
+    "TapField",
+    "TraceError",
+    "conv_layer",
+    "dense_layer",
+    "output_size",
+    "pool_layer",
+    "receptive_field",
+    "summarize",
+]
