@@ -155,9 +155,7 @@ class DeviceMapping:
             picked = {name: jnp.take(x, rows["index"], axis=0) for name, x in table.items()}
             return picked | rows
 
-        return jax.jit(
-            gather, in_shardings=(self.replicated, self.split), out_shardings=self.split
-        )
+        return jax.jit(gather, in_shardings=(self.replicated, self.split), out_shardings=self.split)
 
     def put_table(self, table: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies whole arrays to every device, whatever the mapping."""
@@ -196,7 +194,5 @@ def _put(x: Any, sharding: NamedSharding) -> jax.Array:
 def _first(x: jax.Array) -> jax.Array:
     # One device's copy without its leading axis, read without a transfer between devices.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(
-            _first(jax.random.key_data(x)), impl=jax.random.key_impl(x)
-        )
+        return jax.random.wrap_key_data(_first(jax.random.key_data(x)), impl=jax.random.key_impl(x))
     return x.addressable_shards[0].data[0]

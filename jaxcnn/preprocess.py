@@ -48,6 +48,8 @@ class Preprocess:
                 f"{self.channels} channels."
             )
         if min(self.std) <= 0:
-            raise ValueError(f"std={self.std}: every value must be positive; 1 leaves pixels as is.")
+            raise ValueError(
+                f"std={self.std}: every value must be positive; 1 leaves pixels as is."
+            )
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct={self.crop_pct} must lie in (0, 1]; 1 crops nothing.")

@@ -35,15 +35,15 @@ def predict_step(
       `loss` (cross entropy), `prediction`, `confidence` (its probability) and `rank` (how many
       classes score higher than the label; 0 is a top-1 hit), each `[B]`.
     """
-    logits = model.apply(variables, normalize(batch["image"], mean, std), train=False)
-    # The barrier has the scores computed once: where the compiler computes them anew for each
-    # use, a score can differ from itself in the last bit, and ranks and ties with it.
-    logits = jax.lax.optimization_barrier(logits.astype(jnp.float32))
+    images = normalize(batch["image"], mean, std)
+    logits = jnp.asarray(model.apply(variables, images, train=False), jnp.float32)
     log_probabilities = jax.nn.log_softmax(logits)
     label, classes = batch["label"][:, None], jnp.arange(logits.shape[1])
     own = jnp.take_along_axis(logits, label, axis=1)
-    # Of equal scores the lower class goes first, as argmax has it.
-    ahead = (logits > own) | ((logits == own) & (classes < label))
+    # Of equal scores the lower class goes first, as argmax has it. The label's own column is left
+    # out by its number: the compiler may compute a score anew for each use, and then it can
+    # differ from itself in the last bit.
+    ahead = (classes != label) & ((logits > own) | ((logits == own) & (classes < label)))
     return {
         "loss": -jnp.take_along_axis(log_probabilities, label, axis=1)[:, 0],
         "prediction": jnp.argmax(logits, axis=1).astype(jnp.int32),

@@ -54,12 +54,12 @@ class LeNet5(nn.Module):
                 "32x32), or take small_cnn."
             )
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        init = {"kernel_init": nn.initializers.lecun_normal()}
+        init = nn.initializers.lecun_normal()
         x = images.astype(self.dtype)
-        x = nn.tanh(Conv(6, 5, name="conv1", **types, **init)(x))
+        x = nn.tanh(Conv(6, 5, name="conv1", kernel_init=init, **types)(x))
         self.sow("intermediates", "stage1", x)
         x = avg_pool(x, 2)
-        x = nn.tanh(Conv(16, 5, name="conv2", **types, **init)(x))
+        x = nn.tanh(Conv(16, 5, name="conv2", kernel_init=init, **types)(x))
         self.sow("intermediates", "stage2", x)
         x = avg_pool(x, 2)
         x = x.reshape(x.shape[0], -1)

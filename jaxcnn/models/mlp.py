@@ -56,9 +56,9 @@ class MLP(nn.Module):
             x = nn.Dropout(self.dropout, name=f"dropout{i}")(x, deterministic=not train)
         if not self.num_classes:
             return x.astype(jnp.float32)
-        x = nn.Dense(
-            self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, name="head"
-        )(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, name="head")(
+            x
+        )
         return x.astype(jnp.float32)
 
 

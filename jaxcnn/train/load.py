@@ -82,7 +82,9 @@ def load_run(
         elif checkpoint in steps:
             step = checkpoint
         else:
-            raise FileNotFoundError(f"{workdir} has no checkpoint of step {checkpoint}; it has {steps}.")
+            raise FileNotFoundError(
+                f"{workdir} has no checkpoint of step {checkpoint}; it has {steps}."
+            )
         state = checkpoints.restore(step, template).state
     finally:
         checkpoints.close()

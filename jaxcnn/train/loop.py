@@ -261,15 +261,14 @@ def fit(
         finally:
             run.log.close()
             run.checkpoints.close()
-        finished = run.step >= setup.total_steps and run.evaluation is not None
-        if finished and config.figures and parallel.is_main_process():
-            figures.draw(workdir, setup, run.evaluation)
-    name = stop.signal.name if stop.signal else None
-    if not finished:
-        run.log.say(f"stopped by {name} at step {run.step}; the same command resumes from there")
+        evaluation = run.evaluation if run.step >= setup.total_steps else None
+        if evaluation is not None and config.figures and parallel.is_main_process():
+            figures.draw(workdir, setup, evaluation)
     state = setup.mapping.get_state(run.state)
-    if finished:
-        return RunResult("finished", run.step, run.evaluation, state)
+    if evaluation is not None:
+        return RunResult("finished", run.step, evaluation, state)
+    name = stop.signal.name if stop.signal else None
+    run.log.say(f"stopped by {name} at step {run.step}; the same command resumes from there")
     return RunResult("interrupted", run.step, None, state, name)
 
 

@@ -54,7 +54,9 @@ def verify(folder: pathlib.Path) -> None:
     except (OSError, ValueError) as error:
         raise DamagedCheckpoint(f"{folder} has no readable {NAME}: {error}") from None
     found = digest(folder)
-    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    wrong = [
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    ]
     if wrong:
         raise DamagedCheckpoint(f"{folder}: missing, changed or added: {', '.join(sorted(wrong))}")
 

@@ -20,9 +20,7 @@ class ConfigMismatch(ValueError):
     """A run's folder belongs to another config."""
 
 
-def write_config(
-    workdir: pathlib.Path, config: TrainConfig, class_names: tuple[str, ...]
-) -> None:
+def write_config(workdir: pathlib.Path, config: TrainConfig, class_names: tuple[str, ...]) -> None:
     """Writes `config.json`, or checks that the folder's own describes the same run.
 
     Raises:

@@ -105,9 +105,7 @@ def with_norm(model: nn.Module, **fields: Any) -> nn.Module:
     return model.clone(norm=dataclasses.replace(norm, **fields))
 
 
-def prepare(
-    config: TrainConfig, devices: list[jax.Device] | None = None
-) -> Setup:
+def prepare(config: TrainConfig, devices: list[jax.Device] | None = None) -> Setup:
     """Opens the data, builds the parts, and checks all that can be checked before a step.
 
     Raises:
@@ -116,7 +114,9 @@ def prepare(
     """
     mapping = parallel.make_mapping(config.mapping, devices, limit=config.num_devices)
     mapping.check_batch_size(config.batch_size, config.accumulate)
-    source = open_source(config.data.dataset, config.data.train_split, data_dir=config.data.data_dir)
+    source = open_source(
+        config.data.dataset, config.data.train_split, data_dir=config.data.data_dir
+    )
     eval_source = open_source(
         config.data.dataset, config.data.eval_split, data_dir=config.data.data_dir
     )

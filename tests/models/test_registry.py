@@ -65,9 +65,9 @@ def test_every_parameter_learns_and_training_differs_from_evaluation(name):
         )[0]
         return -jnp.mean(jax.nn.log_softmax(out)[jnp.arange(4), jnp.arange(4)]), out
 
-    (_, train_out), grads = jax.jit(
-        jax.value_and_grad(lambda p: loss(p, True), has_aux=True)
-    )(variables["params"])
+    (_, train_out), grads = jax.jit(jax.value_and_grad(lambda p: loss(p, True), has_aux=True))(
+        variables["params"]
+    )
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all() and np.any(grad), jax.tree_util.keystr(path)
     if hasattr(model, "norm"):
@@ -102,7 +102,10 @@ def test_without_classes_pooled_features_come_out(name):
 
 def test_bfloat16_stays_within_two_percent():
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
-    exact, rough = create_model("cifar_resnet20"), create_model("cifar_resnet20", dtype=jnp.bfloat16)
+    exact, rough = (
+        create_model("cifar_resnet20"),
+        create_model("cifar_resnet20", dtype=jnp.bfloat16),
+    )
     variables = jax.jit(lambda: exact.init(jax.random.key(0), images, train=False))()
     a = exact.apply(variables, images, train=False)
     b = rough.apply(variables, images, train=False)

@@ -83,8 +83,10 @@ class StepRunner:
             state, metrics = step(state, mapping.put_batch(batch))
             metrics = mapping.get_metrics(metrics)
             losses.append(metrics["loss"])
-        return np.array(losses), jax.device_get(mapping.get_state(state).params), jax.device_get(
-            mapping.get_state(state).batch_stats
+        return (
+            np.array(losses),
+            jax.device_get(mapping.get_state(state).params),
+            jax.device_get(mapping.get_state(state).batch_stats),
         )
 
 

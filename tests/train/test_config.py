@@ -58,7 +58,7 @@ def test_the_cifar_recipe_is_the_papers():
     ("fields", "message"),
     [
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"batch_size": 10, "accumulate": 3}, "not divisible by accumulate=3"),
+        ({"batch_size": 10, "accumulate": 3}, r"not divisible by accumulate=3"),
         ({"label_smoothing": 1.0}, r"must lie in \[0, 1\)"),
         ({"ema": 1.0}, r"must lie in \(0, 1\)"),
         ({"length": steps(0)}, "must be longer than 0"),

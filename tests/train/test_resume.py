@@ -85,7 +85,9 @@ def test_killed_and_started_again_ends_with_the_same_bytes(config, tmp_path):
     assert "finished" not in killed.stdout.read()
     assert _finish(_start(config, tmp_path / "killed")) == straight
     rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("straight", "killed")]
-    exact = [[(r["kind"], r["step"], r["loss"]) for r in run if r["kind"] == "eval"] for run in rows]
+    exact = [
+        [(r["kind"], r["step"], r["loss"]) for r in run if r["kind"] == "eval"] for run in rows
+    ]
     assert exact[0] == exact[1] and len(exact[0]) == 2
 
 

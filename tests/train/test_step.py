@@ -24,7 +24,9 @@ def test_eight_devices_train_as_one(step_runner, kind):
     losses, params, stats = _one_device(step_runner)
     losses_8, params_8, stats_8 = step_runner()(kind, 8)
     np.testing.assert_allclose(losses_8, losses, rtol=1e-5)
-    for one, eight in zip(jax.tree.leaves((params, stats)), jax.tree.leaves((params_8, stats_8))):
+    for one, eight in zip(
+        jax.tree.leaves((params, stats)), jax.tree.leaves((params_8, stats_8)), strict=True
+    ):
         np.testing.assert_allclose(eight, one, rtol=1e-3, atol=2e-5)
 
 
@@ -32,7 +34,7 @@ def test_device_statistics_are_equal_under_jit_and_pmap(step_runner):
     jit, _, jit_stats = step_runner()("jit", 4, scope="device")
     pmap, _, pmap_stats = step_runner()("pmap", 4, scope="device")
     np.testing.assert_allclose(jit, pmap, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(jit_stats), jax.tree.leaves(pmap_stats)):
+    for a, b in zip(jax.tree.leaves(jit_stats), jax.tree.leaves(pmap_stats), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert not np.allclose(jit, _one_device(step_runner)[0], rtol=1e-4)
 
@@ -42,7 +44,7 @@ def test_four_micro_batches_mean_what_four_devices_with_own_statistics_mean(step
     accumulated, _, stats = step_runner(accumulate=4)("jit", 1, 5)
     devices, _, device_stats = step_runner()(kind, 4, 5, scope="device")
     np.testing.assert_allclose(accumulated, devices, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(device_stats)):
+    for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(device_stats), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -64,12 +66,12 @@ def test_without_batchnorm_accumulation_changes_nothing():
         "epoch": np.zeros(16, np.int32),
     }
     results = [
-        jax.jit(functools.partial(train_step, Task(model, optimizer, (0.5,), (0.5,), accumulate=k)))(
-            state, batch
-        )
+        jax.jit(
+            functools.partial(train_step, Task(model, optimizer, (0.5,), (0.5,), accumulate=k))
+        )(state, batch)
         for k in (1, 4)
     ]
-    for a, b in zip(*map(jax.tree.leaves, results)):
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
