@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # 8192 x 8192. Pillow only warns above 89 million pixels and refuses above 179 million.
@@ -65,6 +65,10 @@ def open_image(
         return _convert(turned, _MODES[channels])
     except UndecodableImage:
         raise
+    except UnidentifiedImageError as error:
+        raise UndecodableImage(
+            f"The {len(image)} bytes are no image in a known format ({', '.join(FORMATS)})."
+        ) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         raise UndecodableImage(f"{type(error).__name__}: {error}") from error
 

@@ -117,7 +117,7 @@ def _find_features(name: str, info: Any) -> tuple[str, str]:
     label = _choose(labels, (*wanted, "label"))
     if image is None or label is None:
         missing = "image" if image is None else "label"
-        listed = ", ".join(f"{key} ({type(features[key]).__name__})" for key in features)
+        listed = ", ".join(f"{key} ({type(features[key]).__name__})" for key in sorted(features))
         raise DataError(
             f"{name!r} has no single {missing} to classify by. Its features: {listed}. Choose a "
             "dataset for image classification, or export it to a folder and use folder:PATH."
@@ -146,7 +146,8 @@ def _split_info(name: str, split: str, info: Any) -> Any:
         return info.splits[split]
     except Exception as error:
         raise DataError(
-            f"Cannot read split {split!r} of {name!r}: {error}. Write a part as train[:80%]."
+            f"Cannot read split {split!r} of {name!r}. Write a part as train[:80%] or "
+            "train[100:200]."
         ) from error
 
 
