@@ -35,7 +35,19 @@ def resident_batches(
 ) -> Iterator[Batch]:
     """Decodes the whole split once; then the host sends indices only."""
     images, labels = load_all(source, preprocess, threads=threads)
-    table = mapping.put_table({"image": images, "label": labels})
+    table = {"image": images, "label": labels}
+    return table_batches(table, order, mapping, start_step=start_step)
+
+
+def table_batches(
+    host_table: Mapping[str, np.ndarray],
+    order: Order,
+    mapping: DeviceMapping,
+    *,
+    start_step: int,
+) -> Iterator[Batch]:
+    """The batches of an order, gathered on the devices from a table that is copied there."""
+    table = mapping.put_table(host_table)
     gather = mapping.map_gather()
     step = start_step
     while True:

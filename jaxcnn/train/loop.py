@@ -54,7 +54,7 @@ class RunResult:
     signal: str | None = None
 
 
-class _Meter:
+class Meter:
     """Training metrics that stay on the device until someone wants to see them."""
 
     def __init__(self, setup: Setup) -> None:
@@ -163,7 +163,7 @@ class _Run:
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
         setup = self.setup
-        step_fn, feed, meter = setup.compile_step(), self.batches(), _Meter(setup)
+        step_fn, feed, meter = setup.compile_step(), self.batches(), Meter(setup)
         every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
         rows: list[dict[str, float]] = []
         while self.step < setup.total_steps and not self.stop.requested:

@@ -38,7 +38,7 @@ def save(path: str | os.PathLike[str], variables: Mapping[str, Any], model: nn.M
         safetensors.numpy.save_file(state_dict, temporary)
     elif target.suffix == ".npz":
         with temporary.open("wb") as file:
-            np.savez(file, **state_dict)
+            np.savez(file, allow_pickle=False, **state_dict)
     else:
         raise WeightsError(f"{target}: the ending must be .safetensors or .npz.")
     temporary.replace(target)

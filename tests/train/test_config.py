@@ -71,7 +71,7 @@ def test_values_that_cannot_work_are_refused(fields, message):
 
 
 def test_optimizer_values_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match="momentum=1.0 must lie"):
+    with pytest.raises(ValueError, match=r"momentum=1\.0 must lie"):
         OptimizerConfig(momentum=1.0)
     with pytest.raises(ValueError, match="nesterov=True needs a momentum"):
         OptimizerConfig(momentum=0.0, nesterov=True)
