@@ -110,7 +110,13 @@ class _Loader:
         self._open.append(entry)
         try:
             for _ in range(len(chunks) // chunks.per_batch):
-                yield _join([next(iterator) for _ in range(chunks.per_batch)])
+                try:
+                    batch = _join([next(iterator) for _ in range(chunks.per_batch)])
+                except Exception:
+                    if chunks.closed.is_set():
+                        return
+                    raise
+                yield batch
         finally:
             self._close(entry)
 
