@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -180,3 +182,19 @@ def test_jpegs_decode_as_pillow_does_bit_for_bit(shared):
             data = source[i].image
             expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
             np.testing.assert_array_equal(decode(data, 3), expected)
+
+
+def test_sixteen_bit_colour_gives_its_upper_byte():
+    # Pillow cannot write such a file, so it is put together here: one filter byte for each row.
+    wide = RNG.integers(0, 65536, (3, 4, 3)).astype(">u2")
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    pixels = b"".join(b"\0" + row.tobytes() for row in wide)
+    header = struct.pack(">IIBBBBB", 4, 3, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    png += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(decode(png, 3), wide >> 8)
