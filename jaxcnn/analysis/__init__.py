@@ -9,6 +9,7 @@ from jaxcnn.analysis.arithmetic import (
     output_size,
     pool_layer,
 )
+from jaxcnn.analysis.compare import Comparison, compare
 from jaxcnn.analysis.receptive_field import Box, ReceptiveFields, TapField, receptive_field
 from jaxcnn.analysis.rows import Row
 from jaxcnn.analysis.summary import Summary, summarize
@@ -16,12 +17,14 @@ from jaxcnn.analysis.trace import TraceError
 
 __all__ = [
     "Box",
+    "Comparison",
     "LayerFacts",
     "ReceptiveFields",
     "Row",
     "Summary",
     "TapField",
     "TraceError",
+    "compare",
     "conv_layer",
     "dense_layer",
     "output_size",

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from flax import linen as nn
 
+from jaxcnn.analysis import page, render, tables
 from jaxcnn.analysis import rows as rows_
 from jaxcnn.analysis.rows import Row
 from jaxcnn.analysis.trace import trace
@@ -66,33 +68,23 @@ class Summary:
 
     def to_text(self, width: int | None = None, *, color: bool | None = None) -> str:
         """The table for a terminal of `width` columns; narrow ones show fewer columns."""
-        from jaxcnn.analysis import render
-
-        return render.summary_text(self, width, color)
+        return render.text(tables.summary_table(self), width, color)
 
     def to_markdown(self) -> str:
         """A Markdown table with the totals below."""
-        from jaxcnn.analysis import render
-
-        return render.summary_markdown(self)
+        return render.markdown(tables.summary_table(self))
 
     def to_json(self) -> str:
-        """Every field of every row, and the totals."""
-        from jaxcnn.analysis import render
-
-        return render.summary_json(self)
+        """Every field of every row, the totals, and what is counted."""
+        return render.to_json(tables.summary_record(self))
 
     def to_csv(self) -> str:
         """One line for each row, plain numbers, no totals."""
-        from jaxcnn.analysis import render
-
-        return render.summary_csv(self)
+        return render.to_csv([dataclasses.asdict(row) for row in self.rows])
 
     def to_html(self) -> str:
         """One page that needs nothing else."""
-        from jaxcnn.analysis import page
-
-        return page.summary_html(self)
+        return page.page(tables.summary_table(self))
 
 
 def resolve(
@@ -142,7 +134,7 @@ def summarize(
     params = {p: s for p, s in traced.shapes.items() if p[0] == "params"}
     state = [s for p, s in traced.shapes.items() if p[0] != "params"]
     total = sum(math.prod(s.shape) for s in params.values())
-    outputs = [o for o in _leaves(traced.output)]
+    outputs = jax.tree.leaves(traced.output)
     return Summary(
         model=name,
         input_shape=tuple(traced.images.shape),
@@ -157,9 +149,3 @@ def summarize(
         output_shape=tuple(outputs[0].shape) if outputs else (),
         inexact=tuple(walked.inexact),
     )
-
-
-def _leaves(tree: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(tree)

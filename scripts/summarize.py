@@ -1,0 +1,93 @@
+"""Show a network's layers, or several networks side by side, without running anything.
+
+python scripts/summarize.py MODEL [--image-size 224] [--format text|...] [-o FILE]
+python scripts/summarize.py --compare alexnet googlenet resnet50
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import pathlib
+import shutil
+import sys
+from typing import NoReturn
+
+import command_line
+
+FORMATS = ("text", "markdown", "json", "csv", "html")
+SUFFIXES = {".md": "markdown", ".json": "json", ".csv": "csv", ".html": "html", ".htm": "html"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        words = message.split() if message.startswith("unrecognized") else []
+        near = [m for w in words for m in difflib.get_close_matches(w, known, n=1)]
+        hint = f"did you mean {near[0]}?" if near else "--help shows all arguments."
+        raise ValueError(f"{message.rstrip('.')}; {hint}")
+
+
+def parser() -> Parser:
+    parse = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parse.add_argument("model", nargs="?", metavar="MODEL", help="a name; a wrong one lists near")
+    parse.add_argument("--compare", nargs="+", metavar="MODEL", help="networks side by side")
+    parse.add_argument("--image-size", type=image_size, metavar="N or HxW", help="its own")
+    parse.add_argument("--batch-size", type=int, default=1, help="images at once (1)")
+    parse.add_argument("--channels", type=int, help="of the images (the network's own)")
+    parse.add_argument("--num-classes", type=int, help="outputs (the network's own; 0: no head)")
+    parse.add_argument("--format", choices=FORMATS, help="text, or as FILE's suffix says")
+    parse.add_argument("-o", "--output", type=pathlib.Path, metavar="FILE", help="stdout")
+    parse.add_argument("--width", type=int, help="columns of text (the terminal's)")
+    return parse
+
+
+def image_size(text: str) -> int | tuple[int, int]:
+    """224, or 224x160 as height x width."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give 224, or 224x160.")
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    if bool(options.model) == bool(options.compare):
+        raise ValueError("Give either one MODEL or --compare MODEL MODEL ...; --help shows how.")
+    from jaxcnn.analysis import compare, summarize
+
+    fields = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    numbers = (options.image_size, options.batch_size, options.channels)
+    if options.compare:
+        result = compare(options.compare, *numbers, **fields)
+    else:
+        result = summarize(options.model, *numbers, **fields)
+
+    suffix = options.output.suffix.lower() if options.output else ""
+    style = options.format or SUFFIXES.get(suffix, "text")
+    if style == "text":
+        screen = options.output is None and sys.stdout.isatty()
+        width = options.width or (shutil.get_terminal_size().columns if screen else 160)
+        page = result.to_text(width, color=screen)
+    else:
+        page = getattr(result, f"to_{style}")()
+    if options.output:
+        options.output.write_text(page + "\n", encoding="utf-8")
+        return 0
+    try:
+        print(page, flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; what is left must not be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main)
