@@ -3,8 +3,8 @@
     python scripts/train.py folder_finetune --data.dataset folder:/path/to/images
 
 Photos are cropped at random to 32x32 and trained on from scratch; change the model, the size and
-the length to what your data asks for. Without train/ and test/ folders a fifth of each class is
-held out.
+the length to what your data asks for. Without train/ and val/ folders a fifth of each class is
+held out; with others, name them by --data.train-split and --data.eval-split.
 """
 
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -17,7 +17,7 @@ def config() -> TrainConfig:
         data=DataConfig(
             dataset="folder:images",
             train_split="train",
-            eval_split="test",
+            eval_split="val",
             image_size=(32, 32),
             channels=3,
             mean=IMAGENET_MEAN,

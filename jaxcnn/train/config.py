@@ -30,7 +30,8 @@ class DataConfig:
     eval_split: str = "test"
     """The split that is evaluated during and after training."""
     data_dir: str | None = None
-    """Where prepared TFDS datasets lie; default: TFDS_DATA_DIR, then TFDS's own folder."""
+    """Where prepared TFDS datasets lie; then TFDS_DATA_DIR, ~/tensorflow_datasets and the
+    library's cache are looked into."""
     image_size: tuple[int, int] = (8, 8)
     """Height and width of the network's input in pixels."""
     channels: int = 1
@@ -54,7 +55,7 @@ class DataConfig:
     pad_crop: int = 0
     """Pad the training images by this many pixels and crop them back at a random place, on the
     device."""
-    threads: int = 8
+    threads: int = 4
     """Threads that read and decode images, where the dataset is not held on the device."""
     resident_mb: float = 512.0
     """Datasets up to this size as uint8 pixels are held on the device; 0 streams every dataset."""

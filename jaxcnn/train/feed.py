@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
@@ -32,7 +32,7 @@ def resident_batches(
     *,
     start_step: int,
     threads: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Decodes the whole split once; then the host sends indices only."""
     images, labels = load_all(source, preprocess, threads=threads)
     table = {"image": images, "label": labels}
@@ -45,7 +45,7 @@ def table_batches(
     mapping: DeviceMapping,
     *,
     start_step: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of an order, gathered on the devices from a table that is copied there."""
     table = mapping.put_table(host_table)
     gather = mapping.map_gather()
@@ -57,21 +57,22 @@ def table_batches(
         step += 1
 
 
-def streamed_batches(loader: TrainLoader, mapping: DeviceMapping) -> Iterator[Batch]:
+def streamed_batches(loader: TrainLoader, mapping: DeviceMapping) -> Generator[Batch, None, None]:
     """Places the loader's batches, one ahead of the step that is computed."""
     placed: Batch | None = None
-    for batch in loader:
-        ahead = mapping.put_batch(
-            {
-                "image": batch["image"],
-                "label": batch["label"],
-                "index": batch["index"].astype(np.int32),
-                "epoch": batch["epoch"],
-            }
-        )
-        if placed is not None:
-            yield placed
-        placed = ahead
+    with loader:
+        for batch in loader:
+            ahead = mapping.put_batch(
+                {
+                    "image": batch["image"],
+                    "label": batch["label"],
+                    "index": batch["index"].astype(np.int32),
+                    "epoch": batch["epoch"],
+                }
+            )
+            if placed is not None:
+                yield placed
+            placed = ahead
 
 
 def make_loader(

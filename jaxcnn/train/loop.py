@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Literal
 
 import jax
@@ -146,7 +147,7 @@ class _Run:
             step, order.seed, order.num_examples, order.batch_size, self.setup.source.fingerprint
         )
 
-    def batches(self) -> Iterator[dict[str, jax.Array]]:
+    def batches(self) -> Generator[dict[str, jax.Array], None, None]:
         setup, data = self.setup, self.setup.config.data
         if fits_on_device(data, len(setup.source)) and not data.max_bad_images:
             return resident_batches(
@@ -162,8 +163,16 @@ class _Run:
 
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
-        setup = self.setup
-        step_fn, feed, meter = setup.compile_step(), self.batches(), Meter(setup)
+        meter = Meter(self.setup)
+        # Closed here, so that the loader's threads end with the loop.
+        with contextlib.closing(self.batches()) as feed:
+            self._steps(feed, meter)
+        meter.check()
+        self.save()
+        self.checkpoints.wait()
+
+    def _steps(self, feed: Iterator[dict[str, jax.Array]], meter: Meter) -> None:
+        setup, step_fn = self.setup, self.setup.compile_step()
         every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
         rows: list[dict[str, float]] = []
         while self.step < setup.total_steps and not self.stop.requested:
@@ -181,12 +190,9 @@ class _Run:
             if due["eval"] or due["checkpoint"]:
                 started = time.monotonic()
                 if due["eval"] and not self.evaluate():
-                    break
+                    return
                 self.save(self.evaluation.top1 if due["eval"] and self.evaluation else None)
                 meter.pause(time.monotonic() - started)
-        meter.check()
-        self.save()
-        self.checkpoints.wait()
 
     def evaluate(self) -> bool:
         """Scores the evaluation split; False where a signal came in between."""

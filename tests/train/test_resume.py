@@ -14,8 +14,10 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from jaxcnn.train import TrainConfig, fit
+from jaxcnn.data import DataError
+from jaxcnn.train import DataConfig, TrainConfig, fit
 from jaxcnn.train.config import to_dict
 from jaxcnn.train.duration import steps
 from jaxcnn.train.log import read_metrics
@@ -152,3 +154,36 @@ def test_what_cannot_work_is_refused_before_the_first_step(tiny_config, tmp_path
     refused("1433", batch_size=5000)
     refused("num_devices=99", num_devices=99)
     assert not list(tmp_path.iterdir())
+
+
+def test_bfloat16_computes_low_and_keeps_float32(tiny_config, tmp_path):
+    config = dataclasses.replace(
+        tiny_config, dtype="bfloat16", model_args={"dropout": 0.5}, length=steps(4)
+    )
+    result = fit(config, tmp_path)
+    assert {str(p.dtype) for p in jax.tree.leaves(result.state.params)} == {"float32"}
+    exact = fit(dataclasses.replace(config, dtype="float32"), tmp_path / "32")
+    assert 0 < abs(result.evaluation.loss - exact.evaluation.loss) < 0.05
+
+
+def test_undecodable_images_stop_the_run_or_are_skipped_and_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    bad = tmp_path / "images" / "train" / "a" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    config = TrainConfig(
+        model="mlp",
+        data=DataConfig(dataset=f"folder:{tmp_path / 'images'}"),
+        batch_size=8,
+        length=steps(4),
+        figures=False,
+    )
+    with pytest.raises(DataError, match=r"3\.png"):
+        fit(config, tmp_path / "strict")
+    lenient = dataclasses.replace(config, data=dataclasses.replace(config.data, max_bad_images=1))
+    result = fit(lenient, tmp_path / "lenient")
+    assert result.status == "finished" and result.evaluation.count == 16

@@ -1,0 +1,80 @@
+"""The scripts as a person calls them: results, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+
+def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("run")
+    done = call("train", "digits_mlp", "--length", "60steps", "--workdir", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"everything is in {folder}" in done.stdout.replace("\n", "")
+    return folder
+
+
+def test_a_run_leaves_what_the_docs_name(run):
+    for name in ("curves", "confusion", "mistakes"):
+        pixels = np.asarray(Image.open(run / "figures" / f"{name}.png").convert("L"))
+        assert min(pixels.shape) > 400 and pixels.std() > 5, name
+    record = json.loads((run / "config.json").read_text())
+    assert record["config"]["model"] == "mlp" and record["versions"]["jax"]
+    assert record["class_names"] == [str(d) for d in range(10)]
+    assert list((run / "tensorboard").glob("events*"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["kind"] == "eval" and rows[-1]["step"] == 60
+
+
+def test_evaluation_writes_the_counts_of_the_run(run, tmp_path):
+    done = call("evaluate", run, "--json", tmp_path / "e.json", "--batch-size", 100)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "e.json").read_text())
+    last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
+    assert (report["count"], report["correct"]) == (364, last["correct"])
+    assert report["top1"] == pytest.approx(100 * report["correct"] / 364, abs=1e-4)
+
+
+def test_prediction_names_classes_and_refuses_what_is_no_image(run, tmp_path):
+    Image.new("L", (8, 8), 90).save(tmp_path / "gray.png")
+    done = call("predict", run, tmp_path / "gray.png")
+    assert done.returncode == 0 and done.stdout.count("%") == 5, done.stderr
+    (tmp_path / "broken.png").write_bytes((tmp_path / "gray.png").read_bytes()[:40])
+    done = call("predict", run, tmp_path / "broken.png")
+    assert done.returncode == 2 and "broken.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train", ["digits_cn"], "did you mean 'digits_cnn'?"),
+        ("train", ["digits_cnn", "--bach-size", "3"], "--batch-size"),
+        ("train", ["digits_cnn", "--model", "smal_cnn"], "did you mean 'small_cnn'?"),
+        ("train", ["digits_cnn", "--data.train-split", "trian"], "Did you mean 'train'?"),
+        ("evaluate", ["/nowhere"], "is no run's folder"),
+        ("predict", ["/nowhere", "x.png"], "is no run's folder"),
+    ],
+)
+def test_mistakes_get_a_line_that_helps_and_code_2(script, arguments, message, tmp_path):
+    if script == "train":
+        arguments = [*arguments, "--workdir", tmp_path / "none"]
+    done = call(script, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "none").exists()
