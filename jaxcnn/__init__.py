@@ -16,11 +16,13 @@ from jaxcnn.models import model_info as model_info
 from jaxcnn.preprocess import Preprocess as Preprocess
 
 if TYPE_CHECKING:
+    from jaxcnn import analysis as analysis
     from jaxcnn import data as data
     from jaxcnn import evaluation as evaluation
     from jaxcnn import train as train
     from jaxcnn import visualize as visualize
     from jaxcnn import weights as weights
+    from jaxcnn.analysis import summarize as summarize
     from jaxcnn.evaluation import evaluate as evaluate
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ModelInfo",
     "Preprocess",
+    "analysis",
     "create_model",
     "data",
     "evaluate",
@@ -35,17 +38,19 @@ __all__ = [
     "features",
     "list_models",
     "model_info",
+    "summarize",
     "train",
     "visualize",
     "weights",
 ]
 
-_ROOMS = ("data", "evaluation", "train", "visualize", "weights")
+_ROOMS = ("analysis", "data", "evaluation", "train", "visualize", "weights")
+_FUNCTIONS = {"evaluate": "evaluation", "summarize": "analysis"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"jaxcnn.{name}")
-    if name == "evaluate":
-        return importlib.import_module("jaxcnn.evaluation").evaluate
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"jaxcnn.{_FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
