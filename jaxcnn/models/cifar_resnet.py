@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.models.checks import check_images
 from jaxcnn.models.taps import Tap
-from jaxcnn.nn import BatchNorm, Conv, NormConfig, global_avg_pool
+from jaxcnn.nn import BasicBlock, NormConfig, Shortcut, call_block, conv_norm, global_avg_pool
 
 PAPER = "He et al. 2015: Deep residual learning for image recognition, section 4.2"
 
-Shortcut = Literal["A", "B", "none"]
 WIDTHS = (16, 32, 64)
 
 
@@ -33,6 +33,8 @@ class Spec:
     shortcut: Shortcut = "A"
     image_size: tuple[int, int] = (32, 32)
     channels: int = 3
+    # Each of the two strides needs two pixels to step over.
+    min_size: int = 3
 
 
 DEPTHS = (20, 32, 44, 56, 110)
@@ -43,52 +45,13 @@ SPECS: Mapping[str, Spec] = (
 )
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut around them."""
-
-    width: int
-    stride: int
-    shortcut: Shortcut
-    norm: NormConfig
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-
-        def conv_norm(y: jax.Array, size: int, stride: int, names: tuple[str, str]) -> jax.Array:
-            y = Conv(
-                self.width,
-                size,
-                stride=stride,
-                padding=size // 2,
-                use_bias=False,
-                name=names[0],
-                **types,
-            )(y)
-            return BatchNorm(self.norm, name=names[1], **types)(y, train=train)
-
-        y = nn.relu(conv_norm(x, 3, self.stride, ("conv1", "norm1")))
-        y = conv_norm(y, 3, 1, ("conv2", "norm2"))
-        if self.shortcut == "none":
-            return nn.relu(y)
-        if x.shape[-1] == self.width and self.stride == 1:
-            return nn.relu(y + x)
-        if self.shortcut == "B":
-            return nn.relu(y + conv_norm(x, 1, self.stride, ("project", "project_norm")))
-        extra = self.width - x.shape[-1]
-        x = x[:, :: self.stride, :: self.stride]
-        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
-        return nn.relu(y + x)
-
-
 class CifarResNet(nn.Module):
     """A 3x3 stem, three stages of n blocks with 16, 32 and 64 channels, and a global average."""
 
     spec: Spec
     num_classes: int = 10
     norm: NormConfig = NormConfig()
+    remat: bool = False
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -100,20 +63,22 @@ class CifarResNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        check_images(f"A CIFAR network of depth {self.spec.depth}", images, self.spec.min_size)
         x = images.astype(self.dtype)
-        x = Conv(WIDTHS[0], 3, padding=1, use_bias=False, name="stem_conv", **types)(x)
-        x = nn.relu(BatchNorm(self.norm, name="stem_norm", **types)(x, train=train))
+        names = ("stem_conv", "stem_norm")
+        x = nn.relu(conv_norm(x, WIDTHS[0], 3, names, self.norm, train=train, **types))
         self.sow("intermediates", "stem", x)
         for stage, width in enumerate(WIDTHS, 1):
             for block in range(1, (self.spec.depth - 2) // 6 + 1):
-                x = BasicBlock(
-                    width=width,
+                module = BasicBlock(
+                    width,
                     stride=2 if stage > 1 and block == 1 else 1,
                     shortcut=self.spec.shortcut,
                     norm=self.norm,
                     name=f"stage{stage}_block{block}",
                     **types,
-                )(x, train=train)
+                )
+                x = call_block(module, x, train=train, remat=self.remat)
             self.sow("intermediates", f"stage{stage}", x)
         x = global_avg_pool(x)
         if not self.num_classes:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.models.checks import check_images
 from jaxcnn.models.taps import Tap
 from jaxcnn.nn import Conv, avg_pool
 
@@ -22,6 +23,8 @@ class Spec:
 
     image_size: tuple[int, int] = (32, 32)
     channels: int = 1
+    # Two 5x5 convolutions without padding and two poolings leave one pixel of it.
+    min_size: int = 16
 
 
 SPECS: Mapping[str, Spec] = {"lenet5": Spec()}
@@ -46,13 +49,7 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        height, width = images.shape[1:3]
-        if min(height, width) < 16:
-            raise ValueError(
-                f"lenet5 needs images of at least 16x16 pixels, not {height}x{width}: two 5x5 "
-                "convolutions and two poolings leave nothing of it. Resize them (the paper uses "
-                "32x32), or take small_cnn."
-            )
+        check_images("lenet5", images, self.spec.min_size)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         init = nn.initializers.lecun_normal()
         x = images.astype(self.dtype)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.models.checks import check_images
 from jaxcnn.models.taps import Tap
 
 PAPER = "Rumelhart, Hinton, Williams 1986: Learning representations by back-propagating errors"
@@ -22,6 +23,7 @@ class Spec:
     hidden: tuple[int, ...] = (256, 128)
     image_size: tuple[int, int] = (8, 8)
     channels: int = 1
+    min_size: int = 1
 
 
 SPECS: Mapping[str, Spec] = {"mlp": Spec()}
@@ -42,6 +44,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        check_images("mlp", images, self.spec.min_size)
         x = images.reshape(images.shape[0], -1).astype(self.dtype)
         for i, width in enumerate(self.spec.hidden, 1):
             x = nn.Dense(

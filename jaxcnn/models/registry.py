@@ -11,11 +11,20 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn.models import cifar_resnet, lenet, mlp, small_cnn
+from jaxcnn.models import alexnet, cifar_resnet, googlenet, lenet, mlp, resnet, small_cnn, vgg
 from jaxcnn.models.taps import Tap
 
 # One line a family: a module with SPECS, PAPER and build(name, **fields).
-FAMILIES: tuple[ModuleType, ...] = (mlp, small_cnn, lenet, cifar_resnet)
+FAMILIES: tuple[ModuleType, ...] = (
+    mlp,
+    small_cnn,
+    lenet,
+    cifar_resnet,
+    alexnet,
+    vgg,
+    googlenet,
+    resnet,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +35,23 @@ class ModelInfo:
       name: as `create_model` takes it.
       family: the module that defines it.
       image_size: height and width that it is made for.
+      min_size: the smallest height and width that it takes, in pixels.
       channels: of the images that it is made for; any number works.
       num_classes: the default.
       taps: what `features` gives, with strides and channels.
+      cam_layer: the last tap with an extent in space, which class activation maps look at; None
+        where there is none.
       paper: where it comes from.
     """
 
     name: str
     family: str
     image_size: tuple[int, int]
+    min_size: int
     channels: int
     num_classes: int
     taps: tuple[Tap, ...]
+    cam_layer: str | None
     paper: str
 
 
@@ -81,9 +95,11 @@ def model_info(name: str) -> ModelInfo:
         name=name,
         family=family.__name__.rpartition(".")[2],
         image_size=spec.image_size,
+        min_size=spec.min_size,
         channels=spec.channels,
         num_classes=model.num_classes,
         taps=model.taps,
+        cam_layer=next((tap.name for tap in reversed(model.taps) if tap.stride), None),
         paper=family.PAPER,
     )
 

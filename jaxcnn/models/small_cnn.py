@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.models.checks import check_images
 from jaxcnn.models.taps import Tap
-from jaxcnn.nn import BatchNorm, Conv, NormConfig, global_avg_pool, max_pool
+from jaxcnn.nn import NormConfig, conv_norm, global_avg_pool, max_pool
 
 PAPER = "after Simonyan and Zisserman 2014 (3x3 stacks) with Ioffe and Szegedy 2015 (BatchNorm)"
 
@@ -24,15 +25,17 @@ class Spec:
     image_size: tuple[int, int] = (8, 8)
     channels: int = 1
 
+    @property
+    def min_size(self) -> int:
+        """Each pooling between stages halves the image."""
+        return 2 ** (len(self.widths) - 1)
+
 
 SPECS: Mapping[str, Spec] = {"small_cnn": Spec()}
 
 
 class SmallCNN(nn.Module):
-    """Stages of two 3x3 convolutions, halved by max pooling between them, then a global average.
-
-    Each pooling halves the image, so that it must have at least `2 ** (stages - 1)` pixels.
-    """
+    """Stages of two 3x3 convolutions, halved by max pooling between them, then a global average."""
 
     spec: Spec
     num_classes: int = 10
@@ -47,16 +50,15 @@ class SmallCNN(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        check_images("small_cnn", images, self.spec.min_size)
         x = images.astype(self.dtype)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for stage, width in enumerate(self.spec.widths, 1):
             if stage > 1:
                 x = max_pool(x, 2)
             for layer in (1, 2):
-                name = f"stage{stage}_conv{layer}"
-                x = Conv(width, 3, padding=1, use_bias=False, name=name, **types)(x)
-                x = BatchNorm(self.norm, name=f"stage{stage}_norm{layer}", **types)(x, train=train)
-                x = nn.relu(x)
+                names = (f"stage{stage}_conv{layer}", f"stage{stage}_norm{layer}")
+                x = nn.relu(conv_norm(x, width, 3, names, self.norm, train=train, **types))
             self.sow("intermediates", f"stage{stage}", x)
         x = global_avg_pool(x)
         if not self.num_classes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,24 +26,33 @@ class Tap:
     channels: int
 
 
-def features(model: nn.Module, variables: Any, images: jax.Array) -> dict[str, jax.Array]:
-    """The activations at every tap, in the order in which the network computes them.
+def features(
+    model: nn.Module, variables: Any, images: jax.Array, taps: Sequence[str] | None = None
+) -> dict[str, jax.Array]:
+    """The activations at the taps, in the order in which the network computes them.
 
     Args:
       model: any network that sows its taps into `intermediates`, as ours do.
       variables: its variables.
       images: `[B, H, W, C]` float, normalised.
+      taps: the names to give; all of them by default.
 
     Returns:
-      `{"stem": [B, h, w, c], "stage1": ..., ...}`. Under `jit`, what an unused tap needs is not
+      `{"stem": [B, h, w, c], "stage1": ..., ...}`. Under `jit`, what no returned tap needs is not
       computed.
+
+    Raises:
+      ValueError: for a tap that the network does not have; it suggests the nearest.
     """
     _, sown = model.apply(variables, images, train=False, mutable=["intermediates"])
-    found = {name: values[0] for name, values in sown["intermediates"].items() if _is_tap(values)}
-    taps = getattr(model, "taps", None)
-    names = [tap.name for tap in taps] if taps is not None else list(found)
-    return {name: found[name] for name in names}
-
-
-def _is_tap(values: Any) -> bool:
-    return isinstance(values, tuple)
+    # A sown value is a tuple; the rest is what inner modules sow under their own names.
+    found = {k: v[0] for k, v in sown.get("intermediates", {}).items() if isinstance(v, tuple)}
+    known = [tap.name for tap in getattr(model, "taps", ())] or list(found)
+    for name in taps or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(
+                f"{type(model).__name__} has no tap {name!r}{hint}; it has {', '.join(known)}."
+            )
+    return {name: found[name] for name in known if taps is None or name in taps}

@@ -40,6 +40,24 @@ def avg_pool(
     return total / (dims[1] * dims[2])
 
 
+def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
+    """The mean of each cell of a grid laid over `[B, H, W, C]`: `[B, size, size, C]`.
+
+    Cell i of n covers the pixels from `floor(i H / n)` to `ceil((i + 1) H / n)`, as in PyTorch:
+    cells overlap where n does not divide H, and repeat pixels where H is smaller. A map that has
+    the size already is returned as it is.
+    """
+    for axis, cells in enumerate(pair(size), 1):
+        length = x.shape[axis]
+        if length == cells:
+            continue
+        bounds = [(i * length // cells, -(-(i + 1) * length // cells)) for i in range(cells)]
+        slices = (jax.lax.slice_in_dim(x, start, end, axis=axis) for start, end in bounds)
+        means = [jnp.mean(s, axis, dtype=jnp.float32).astype(x.dtype) for s in slices]
+        x = jnp.stack(means, axis)
+    return x
+
+
 def global_avg_pool(x: jax.Array) -> jax.Array:
     """The mean of each channel: `[B, H, W, C]` to `[B, C]` (Lin et al. 2013, section 3.2)."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
