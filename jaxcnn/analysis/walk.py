@@ -188,7 +188,11 @@ class _Walker:
 
     def _scan(self, eqn: JaxprEqn, values: list[Value], scope: str, repeats: int) -> list[Value]:
         p = eqn.params
-        consts, carry, length = p["num_consts"], p["num_carry"], p["length"]
+        # Counted by rank, since jax 0.11 names these numbers otherwise than 0.10: what is
+        # scanned over has one dimension more outside than inside.
+        inside, length = p["jaxpr"], p["length"]
+        carry = _equal_ranks(eqn.outvars, inside.out_avals)
+        consts = _equal_ranks(eqn.invars, inside.in_avals) - carry
         fixed, state, rows = (
             values[:consts],
             values[consts : consts + carry],
@@ -242,9 +246,13 @@ class _Walker:
         return [Value(f) for f in rules.everything([v.field for v in values], ndims)]
 
 
+def _equal_ranks(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    return sum(a.aval.ndim == b.ndim for a, b in zip(outside, inside, strict=True))
+
+
 def rows_out(eqn: JaxprEqn) -> Sequence[Any]:
     """The stacked outputs of a scan."""
-    return eqn.outvars[eqn.params["num_carry"] :]
+    return eqn.outvars[_equal_ranks(eqn.outvars, eqn.params["jaxpr"].out_avals) :]
 
 
 def _row(field: Field, row: int) -> Field:
