@@ -10,6 +10,14 @@ from jaxcnn.analysis.arithmetic import (
     pool_layer,
 )
 from jaxcnn.analysis.compare import Comparison, compare
+from jaxcnn.analysis.memory import (
+    CompiledMemory,
+    MemoryPlan,
+    compiled_memory,
+    device_bytes,
+    largest_batch,
+    memory_plan,
+)
 from jaxcnn.analysis.receptive_field import Box, ReceptiveFields, TapField, receptive_field
 from jaxcnn.analysis.rows import Row
 from jaxcnn.analysis.summary import Summary, summarize
@@ -18,15 +26,21 @@ from jaxcnn.analysis.trace import TraceError
 __all__ = [
     "Box",
     "Comparison",
+    "CompiledMemory",
     "LayerFacts",
+    "MemoryPlan",
     "ReceptiveFields",
     "Row",
     "Summary",
     "TapField",
     "TraceError",
     "compare",
+    "compiled_memory",
     "conv_layer",
     "dense_layer",
+    "device_bytes",
+    "largest_batch",
+    "memory_plan",
     "output_size",
     "pool_layer",
     "receptive_field",

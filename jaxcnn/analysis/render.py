@@ -87,6 +87,8 @@ def text(table: Table, width: int | None = None, color: bool | None = None) -> s
     label = max((len(name) for name, _ in table.facts), default=0)
     for name, value in table.facts:
         console.print(_hang(f"{name:<{label}}  {value}", label + 2, width))
+    if table.facts and table.notes:
+        console.print()
     for note in table.notes:
         console.print(_hang(note, 0, width), style="dim")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

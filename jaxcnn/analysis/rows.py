@@ -30,9 +30,11 @@ class Row:
     """One layer.
 
     `kernel`, `stride`, `dilation` are (height, width); `padding` is ((top, bottom), (left, right)).
-    `share` is of the network's parameters, 0 to 1. `macs`, `activations` and `activation_bytes` are
-    for the whole batch. `receptive_field`, `effective_stride` and `effective_padding` are
-    (height, width) in pixels of the image; the last two are None without spatial axes.
+    `share` is of the network's parameters, 0 to 1. `macs`, `backward_macs`, `activations` and
+    `activation_bytes` are for the whole batch; `backward_macs` are those of the gradients of the
+    kernel and, unless nothing before it is trained, of the input. `receptive_field`,
+    `effective_stride` and `effective_padding` are (height, width) in pixels of the image; the last
+    two are None without spatial axes.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Row:
     dilation: tuple[int, ...] | None = None
     groups: int = 1
     macs: int = 0
+    backward_macs: int = 0
     activations: int = 0
     activation_bytes: int = 0
     receptive_field: tuple[Number, Number] | None = None
@@ -152,13 +155,15 @@ def _by_definition(operation: Operation, call: Call, out: Output) -> Operation:
         for v in (conv.kernel_size, conv.stride, conv.dilation, conv.padding)
     )
     channels = call.inputs[0][-1]
+    macs = math.prod(out.shape) * math.prod(kernel) * channels // conv.groups
     return dataclasses.replace(
         operation,
         kind="conv",
         output_shape=out.shape,
         itemsize=out.itemsize,
         field=out.field,
-        macs=math.prod(out.shape) * math.prod(kernel) * channels // conv.groups,
+        macs=macs,
+        backward_macs=macs * (operation.backward_macs // max(operation.macs, 1)),
         kernel=kernel,
         stride=stride,
         padding=tuple((p, p) for p in pads),
@@ -179,6 +184,7 @@ def _row(name: str, operation: Operation) -> Row:
         dilation=operation.dilation,
         groups=operation.groups,
         macs=operation.macs,
+        backward_macs=operation.backward_macs,
         activations=count,
         activation_bytes=count * operation.itemsize,
     )

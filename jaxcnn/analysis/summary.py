@@ -55,9 +55,9 @@ class Summary:
 
     @property
     def receptive_field(self) -> tuple[int | float, int | float] | None:
-        """Of the last value that still has a stride: the last feature map."""
+        """The largest of a value that still has a stride: that of the last feature map."""
         sized = [r.receptive_field for r in self.rows if r.effective_stride and r.receptive_field]
-        return sized[-1] if sized else None
+        return max(sized, key=math.prod, default=None)
 
     def __getitem__(self, name: str) -> Row:
         """The row of a layer; an unknown name is an error that suggests the near ones."""

@@ -94,16 +94,17 @@ def trace(
     *,
     channels: int = 3,
     batch_size: int = 1,
+    train: bool = False,
     call_args: Mapping[str, Any] | None = None,
 ) -> Trace:
-    """Trace one forward pass in inference mode on float32 images [batch, height, width, channels].
+    """Trace one forward pass on float32 images [batch, height, width, channels].
 
-    A keyword that switches training off (`train`, `training`, `is_training`, `deterministic`,
-    `use_running_average`) is set where the module's `__call__` has one; `call_args` are passed on
-    top. Raises TraceError with the module that failed.
+    The keyword that switches training on or off (one of `train`, `training`, `is_training`,
+    `deterministic`, `use_running_average`) is set where the module's `__call__` has one;
+    `call_args` are passed on top. Raises TraceError with the module that failed.
     """
     images = image_struct(image_size, channels, batch_size)
-    arguments = {**mode_arguments(model, train=False), **(call_args or {})}
+    arguments = {**mode_arguments(model, train=train), **(call_args or {})}
     variables, key = abstract_variables(model, images, arguments)
     mark = _MARK.format(serial=next(_SERIAL))
     calls: list[Call] = []
@@ -114,7 +115,10 @@ def trace(
             return model.apply(variables, images, rngs=rngs, mutable=True, **arguments)
 
     program, output = _guard(
-        model, images, lambda: jax.make_jaxpr(forward, return_shape=True)(variables, images, key)
+        model,
+        images,
+        arguments,
+        lambda: jax.make_jaxpr(forward, return_shape=True)(variables, images, key),
     )
     _close_parents(calls)
     flat = jax.tree_util.tree_flatten_with_path((variables, images, key))[0]
@@ -152,7 +156,7 @@ def image_struct(
     return jax.ShapeDtypeStruct((batch_size, *pair, channels), jnp.float32)
 
 
-def mode_arguments(model: nn.Module, *, train: bool) -> dict[str, bool]:
+def mode_arguments(model: nn.Module, *, train: bool) -> dict[str, Any]:
     """The keywords by which this module is told to train or not."""
     if not isinstance(model, nn.Module):
         raise TypeError(
@@ -172,7 +176,7 @@ def abstract_variables(
     def init(key: Any, images: Any) -> Any:
         return model.init({"params": key, "dropout": key}, images, **arguments)
 
-    variables = _guard(model, images, lambda: jax.eval_shape(init, key, images))
+    variables = _guard(model, images, arguments, lambda: jax.eval_shape(init, key, images))
     return {k: v for k, v in variables.items() if k != "intermediates"}, key
 
 
@@ -223,7 +227,12 @@ def _tap_names(paths: list[Path]) -> list[str | None]:
     return names
 
 
-def _guard(model: nn.Module, images: jax.ShapeDtypeStruct, run: Callable[[], Any]) -> Any:
+def _guard(
+    model: nn.Module,
+    images: jax.ShapeDtypeStruct,
+    arguments: Mapping[str, Any],
+    run: Callable[[], Any],
+) -> Any:
     """Run a trace; a failure becomes one TraceError that names the module and a size that fits."""
     stack: list[str] = []
     failed: list[str] = []
@@ -251,11 +260,11 @@ def _guard(model: nn.Module, images: jax.ShapeDtypeStruct, run: Callable[[], Any
         reason = reason if len(reason) < 400 else reason[:400] + "..."
         raise TraceError(
             f"{type(model).__name__} cannot be traced on images {shape}{where}: {reason} "
-            f"{_remedy(model, images)}"
+            f"{_remedy(model, images, arguments)}"
         ) from error
 
 
-def _remedy(model: nn.Module, images: jax.ShapeDtypeStruct) -> str:
+def _remedy(model: nn.Module, images: jax.ShapeDtypeStruct, arguments: Mapping[str, Any]) -> str:
     """The smallest larger square image that works, if the size is what is wrong."""
     batch, height, width, channels = images.shape
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -263,7 +272,7 @@ def _remedy(model: nn.Module, images: jax.ShapeDtypeStruct) -> str:
     def works(size: int) -> bool:
         struct = jax.ShapeDtypeStruct((batch, size, size, channels), images.dtype)
         try:
-            jax.eval_shape(lambda k, x: _strictly(model, k, x), key, struct)
+            jax.eval_shape(lambda k, x: _strictly(model, arguments, k, x), key, struct)
         except Exception:
             return False
         return True
@@ -278,7 +287,7 @@ def _remedy(model: nn.Module, images: jax.ShapeDtypeStruct) -> str:
     return f"Use images of at least {high}x{high}."
 
 
-def _strictly(model: nn.Module, key: Any, images: Any) -> Any:
+def _strictly(model: nn.Module, arguments: Mapping[str, Any], key: Any, images: Any) -> Any:
     """One call of the model in which an output without pixels is an error."""
 
     def refuse(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
@@ -287,7 +296,6 @@ def _strictly(model: nn.Module, key: Any, images: Any) -> Any:
             raise ValueError("no pixels")
         return out
 
-    arguments: dict[str, Any] = mode_arguments(model, train=False)
     with nn.intercept_methods(refuse):
         rngs = {"params": key, "dropout": key}
         return model.init_with_output(rngs, images, mutable=True, **arguments)

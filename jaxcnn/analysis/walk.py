@@ -28,12 +28,16 @@ _MOST_STEPS = 256
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """What is known of one value: its field, its constant, its parameters, its last layer."""
+    """What is known of one value: its field, its constant, its parameters, its last layer.
+
+    `trained` says whether any parameter is behind it, so that the backward pass goes through it.
+    """
 
     field: Field = None
     known: np.ndarray | None = None
     params: frozenset[Path] = frozenset()
     layer: int | None = None
+    trained: bool = False
 
 
 @dataclasses.dataclass
@@ -46,6 +50,7 @@ class Operation:
     itemsize: int
     field: Field
     macs: int = 0
+    backward_macs: int = 0
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     padding: Pads | None = None
@@ -84,7 +89,7 @@ def walk(trace: Trace) -> Walk:
             shape = rules.shape_of(var)
             inputs.append(Value(tuple(spans.image_span(4, d, shape[d]) for d in (1, 2))))
         else:
-            inputs.append(Value(params=frozenset([origin])))
+            inputs.append(Value(params=frozenset([origin]), trained=origin[0] == "params"))
     values = walker.run(trace.program, inputs, "", 1)
     taps = {}
     for name, value, var in zip(trace.taps, values, trace.program.jaxpr.outvars, strict=True):
@@ -141,7 +146,8 @@ class _Walker:
         if fields[0] is not None and not self.silent:
             layer = self._record(eqn, values, fields[0], scope, repeats, params, layer)
             params = frozenset()
-        return [Value(field, known, params, layer) for field in fields]
+        trained = any(v.trained for v in values)
+        return [Value(field, known, params, layer, trained) for field in fields]
 
     def _unknown_matrix(self, eqn: JaxprEqn, values: list[Value]) -> bool:
         """A product with a computed matrix (resizing) may have zeros that nobody can see here."""
@@ -175,6 +181,8 @@ class _Walker:
                 self.operations[layer].params |= params
             return layer
         facts["macs"] = facts.get("macs", 0) * repeats
+        # One product for each operand's gradient, where there is something to train behind it.
+        facts["backward_macs"] = facts["macs"] * sum(v.trained for v in values[:2])
         operation = Operation(
             call=call,
             output_shape=tuple(aval.shape),
@@ -204,7 +212,7 @@ class _Walker:
         silent = self.silent
         for i in range(length):
             row = length - 1 - i if p["reverse"] else i
-            xs = [Value(_row(v.field, row), None, v.params, v.layer) for v in rows]
+            xs = [Value(_row(v.field, row), None, v.params, v.layer, v.trained) for v in rows]
             out = self.run(p["jaxpr"], [*fixed, *state, *xs], scope, repeats * length)
             state = out[:carry]
             collected.append(out[carry:])
