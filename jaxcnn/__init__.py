@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxcnn import analysis as analysis
     from jaxcnn import data as data
     from jaxcnn import evaluation as evaluation
+    from jaxcnn import filters as filters
     from jaxcnn import train as train
     from jaxcnn import visualize as visualize
     from jaxcnn import weights as weights
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "features",
+    "filters",
     "list_models",
     "model_info",
     "summarize",
@@ -44,7 +46,7 @@ __all__ = [
     "weights",
 ]
 
-_ROOMS = ("analysis", "data", "evaluation", "train", "visualize", "weights")
+_ROOMS = ("analysis", "data", "evaluation", "filters", "train", "visualize", "weights")
 _FUNCTIONS = {"evaluate": "evaluation", "summarize": "analysis"}
 
 
