@@ -48,6 +48,7 @@ def test_only_projection_shortcuts_project():
     assert places("cifar_resnet20") == places("cifar_plain20") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_learns_and_training_differs_from_evaluation(name):
     info, model = model_info(name), create_model(name)

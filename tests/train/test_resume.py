@@ -117,6 +117,7 @@ def test_streaming_and_resident_data_train_alike_and_resume(tiny_config, tmp_pat
     assert again.evaluation.correct == a.evaluation.correct
 
 
+@pytest.mark.slow
 def test_eight_devices_and_pmap_run_the_whole_loop(tiny_config, tmp_path):
     one = fit(tiny_config, tmp_path / "1", devices=jax.devices("cpu")[:1])
     for kind in ("jit", "pmap"):
