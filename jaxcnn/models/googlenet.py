@@ -146,8 +146,8 @@ class GoogLeNet(nn.Module):
     """Nine inception modules between a stem of three convolutions and a global average.
 
     In training with `aux_heads` the logits of both auxiliary heads are sown into the collection
-    `aux_logits` as `aux1` and `aux2`, float32 [B, num_classes]; the loss takes `aux_weight`
-    times the cross entropy of each (section 5). Evaluation never computes them.
+    `aux_logits` as `aux1_logits` and `aux2_logits`, float32 [B, num_classes]; the loss takes
+    `aux_weight` times the cross entropy of each (section 5). Evaluation never computes them.
     """
 
     spec: Spec
@@ -215,7 +215,7 @@ class GoogLeNet(nn.Module):
         )
         logits = head(x, train=train)
         if train:
-            self.sow("aux_logits", name, logits)
+            self.sow("aux_logits", f"{name}_logits", logits)
 
 
 def build(name: str, **fields: Any) -> nn.Module:
