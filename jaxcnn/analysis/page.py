@@ -26,7 +26,9 @@ th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line); text-align
   white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { position: sticky; top: 0; background: var(--back); color: var(--faint); font-weight: 600; }
 .right { text-align: right; }
-td.bar { background: linear-gradient(to left, var(--bar) var(--part), transparent var(--part)); }
+td.sub { padding-left: 1.8rem; }
+td.bar { min-width: 7.5rem;
+  background: linear-gradient(to right, var(--bar) var(--part), transparent var(--part)); }
 tr.faint td { color: var(--faint); }
 .notes { color: var(--faint); font-size: .85rem; padding-left: 1.1rem; }
 """
@@ -39,6 +41,7 @@ def page(table: Table) -> str:
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>\n"
         for name, value in table.facts
     )
+    facts = f"<dl>\n{facts}</dl>" if facts else ""
     heads = "".join(f"<th{_side(c)}>{html.escape(c.head)}</th>" for c in table.columns)
     rows = []
     for index in range(len(table.columns[0].cells)):
@@ -57,8 +60,7 @@ def page(table: Table) -> str:
 </head>
 <body>
 <h1>{title}</h1>
-<dl>
-{facts}</dl>
+{facts}
 <div class="wide"><table>
 <thead><tr>{heads}</tr></thead>
 <tbody>
@@ -77,6 +79,8 @@ def _side(column: Column) -> str:
 
 def _cell(column: Column, index: int) -> str:
     value = html.escape(column.cells[index])
+    if value.startswith(" "):
+        return f'<td class="sub">{value.strip()}</td>'
     part = column.parts[index] if column.parts else 0.0
     if part >= 0.0005:
         return f'<td class="right bar" style="--part: {100 * part:.1f}%">{value}</td>'

@@ -35,14 +35,13 @@ class Table:
 
 
 def si(value: float, unit: str = "") -> str:
-    """Three digits and a decimal prefix: 15470264320 is '15.5 G'."""
+    """Three digits and a decimal prefix: 15470264320 is '15.5 G'; below 1000, the number itself."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * factor:
-            return (
-                f"{value / factor:.3g} {prefix}{unit}"
-                if value < 999.5 * factor
-                else (f"{value / factor:.0f} {prefix}{unit}")
+            digits = next(
+                d for d, least in ((0, 99.95), (1, 9.995), (2, 0)) if value >= least * factor
             )
+            return f"{value / factor:.{digits}f} {prefix}{unit}"
     return f"{value:g} {unit}".rstrip()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxcnn.analysis.render import Column, Table, shape, si, times
-from jaxcnn.analysis.rows import Row
+from jaxcnn.analysis.rows import IDLE, Row
 
 if TYPE_CHECKING:
     from jaxcnn.analysis.summary import Summary
@@ -74,7 +74,7 @@ def _totals(summary: Summary) -> list[tuple[str, str]]:
             "Activations",
             f"{summary.activations:,} values ({si(summary.activation_bytes, 'B')}){per}",
         ),
-        ("Layers with weights", f"{summary.depth}"),
+        ("Convolutions and dense layers", f"{summary.depth}"),
     ]
     if summary.receptive_field:
         facts.append(("RF of the last feature map", times(summary.receptive_field)))
@@ -105,14 +105,16 @@ def comparison_records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     first = summaries[0]
     records = []
     for summary in summaries:
-        largest = max(summary.rows, key=lambda r: r.params)
+        called = summary.total_params - summary.idle_params
+        largest = max((r for r in summary.rows if r.kind != IDLE), key=lambda r: r.params)
         records.append(
             {
                 "model": summary.model,
                 "input": summary.input_shape,
                 "params": summary.total_params,
                 "params_ratio": _ratio(summary.total_params, first.total_params),
-                "params_called": summary.total_params - summary.idle_params,
+                "params_called": called,
+                "params_called_ratio": _ratio(called, first.total_params - first.idle_params),
                 "macs": summary.total_macs,
                 "macs_ratio": _ratio(summary.total_macs, first.total_macs),
                 "flops": summary.total_flops,
@@ -122,7 +124,7 @@ def comparison_records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
                 "conv_params": sum(r.params for r in summary.rows if r.kind == "conv"),
                 "dense_params": sum(r.params for r in summary.rows if r.kind == "dense"),
                 "largest_layer": largest.name,
-                "largest_share": largest.share,
+                "largest_share": largest.params / called if called else 0.0,
                 "receptive_field": summary.receptive_field,
             }
         )
@@ -136,7 +138,8 @@ def comparison_table(summaries: Sequence[Summary]) -> Table:
         ("Input", lambda r: shape(r["input"])),
         ("Parameters", lambda r: f"{r['params']:,}"),
         ("  against the first", lambda r: _against(r["params_ratio"])),
-        ("  called at inference", lambda r: f"{r['params_called']:,}"),
+        ("Called at inference", lambda r: f"{r['params_called']:,}"),
+        ("  against the first", lambda r: _against(r["params_called_ratio"])),
         ("  in convolutions", lambda r: f"{r['conv_params']:,}"),
         ("  in dense layers", lambda r: f"{r['dense_params']:,}"),
         ("  largest layer", lambda r: r["largest_layer"]),
@@ -146,7 +149,7 @@ def comparison_table(summaries: Sequence[Summary]) -> Table:
         ("FLOPs = 2 MACs", lambda r: si(r["flops"])),
         ("Activations", lambda r: si(r["activations"])),
         ("  memory", lambda r: si(r["activation_bytes"], "B")),
-        ("Layers with weights", lambda r: str(r["depth"])),
+        ("Conv. and dense layers", lambda r: str(r["depth"])),
         ("RF of the last map", lambda r: times(r["receptive_field"])),
     ]
     heads = Column("", tuple(label for label, _ in lines), right=False)

@@ -320,7 +320,7 @@ def _facts(eqn: JaxprEqn, values: list[Value]) -> dict[str, Any] | None:
         both = all(v.field is not None for v in values)
         return {"kind": "matrix product" if both else "dense", "macs": macs}
     if name in _POOLS:
-        dims = [d for d in range(len(out)) if any(s.varies(d) for s in values[0].field or ())]
+        dims = _spatial(values[0].field)
         return {
             "kind": _POOLS[name],
             "kernel": tuple(p["window_dimensions"][d] for d in dims),
@@ -329,7 +329,13 @@ def _facts(eqn: JaxprEqn, values: list[Value]) -> dict[str, Any] | None:
             "dilation": tuple(p["window_dilation"][d] for d in dims),
         }
     if name in _GLOBAL and values[0].field is not None and len(shapes[0]) > 2:
-        dims = [d for d in range(len(shapes[0])) if any(s.varies(d) for s in values[0].field)]
+        dims = _spatial(values[0].field)
         if dims and all(d in p["axes"] for d in dims) and 0 not in p["axes"]:
             return {"kind": _GLOBAL[name], "kernel": tuple(shapes[0][d] for d in dims)}
     return None
+
+
+def _spatial(field: Field) -> list[int]:
+    """The dimensions along which the units move over the image."""
+    steps = zip(*(span.steps for span in field or ()), strict=True)
+    return [dim for dim, moves in enumerate(steps) if any(moves)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,106 +13,286 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxcnn.weights.tables import TABLES, torch_module
-
-Path = tuple[str, ...]
-
-# Leaf by leaf: ours, PyTorch's. A kernel's layout follows from its number of dimensions.
-_LEAVES = {
-    ("params", "kernel"): "weight",
-    ("params", "bias"): "bias",
-    ("params", "scale"): "weight",
-    ("batch_stats", "mean"): "running_mean",
-    ("batch_stats", "var"): "running_var",
-}
-_COUNTER = "num_batches_tracked"
+from jaxcnn.weights import layout
+from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.layout import COUNTER, Entry, Naming, Path
+from jaxcnn.weights.tables import Size, Table, tables
 
 
-class WeightsError(ValueError):
-    """Weights that do not fit a network, or a file that holds none; every mismatch is named."""
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How weights may differ from the network; see `from_torch`."""
+
+    image_size: int | Size | None = None
+    in_channels: int | None = None
+    new_head: jax.Array | None = None
+    ignore: Sequence[str] = ()
+    keep_counters: bool = False
 
 
-def from_torch(state_dict: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A PyTorch state dict as the variables of a network.
+def from_torch(
+    state_dict: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    image_size: int | Size | None = None,
+    in_channels: int | None = None,
+    new_head: jax.Array | None = None,
+    ignore: Sequence[str] = (),
+    keep_counters: bool = False,
+) -> dict[str, Any]:
+    """A PyTorch state dict as the variables of a network; every key is used once.
 
     Args:
       state_dict: names to arrays, PyTorch layout: convolutions OIHW, dense layers [out, in].
-      model: the network; its `num_classes` must be that of the weights.
+        torchvision's and timm's names are told apart by themselves.
+      model: the network.
+      image_size: of the images that the weights are for, where their number depends on it
+        (`lenet5`, `mlp`); by default the network's own.
+      in_channels: channels of the images that the network will see. Where the weights have
+        others, the first kernel is summed for 1, and repeated, cut and scaled for more (timm).
+      new_head: a key of `jax.random`: the layers that are as wide as there are classes start
+        anew, and those of the state dict are left out.
+      ignore: shell patterns of keys that are left out on purpose.
+      keep_counters: keeps PyTorch's counts of batches in a collection `num_batches_tracked`, so
+        that `to_torch` gives them back; nothing else uses them.
 
     Returns:
-      `{"params", "batch_stats"}`, each key of the state dict used once.
+      `{"params", "batch_stats"}`, as `model.init` gives them.
 
     Raises:
-      WeightsError: naming all keys that are missing, left over, or of another shape.
+      WeightsError: naming all keys that are missing, left over, or of another shape or type.
     """
-    template, names = _names(model, _input_channels(state_dict))
-    problems = [f"missing: {name}" for name in names.values() if name not in state_dict]
-    counters = {k for k in state_dict if k.rpartition(".")[2] == _COUNTER}
-    left_over = sorted(set(state_dict) - set(names.values()) - counters)
-    problems += [f"left over: {name}" for name in left_over]
-    flat: dict[Path, Any] = {}
-    for path, name in names.items():
-        if name not in state_dict:
-            continue
-        value = np.asarray(state_dict[name])
-        wanted = _to_torch_layout(np.empty(template[path].shape, np.bool_)).shape
-        if value.shape != wanted:
-            problems.append(f"shape of {name}: {value.shape}, the network's is {wanted}")
-            continue
-        flat[path] = jnp.asarray(_from_torch_layout(value), template[path].dtype)
-    if problems:
+    options = Options(image_size, in_channels, new_head, tuple(ignore), keep_counters)
+    arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+    return assemble(arrays, arrays.__getitem__, model, options)
+
+
+def to_torch(
+    variables: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    naming: str = "torch",
+    image_size: int | Size | None = None,
+) -> dict[str, np.ndarray]:
+    """The exact inverse of `from_torch`: arrays by name, PyTorch layout.
+
+    Args:
+      variables: `{"params", "batch_stats"}` of the network.
+      model: the network.
+      naming: `torch` (torchvision's names, or those of the published weights), `timm`, or
+        `jaxcnn` (our own names and layout).
+      image_size: as for `from_torch`.
+
+    Returns:
+      Among them torchvision's counts of batches, zeros unless `from_torch` kept them.
+
+    Raises:
+      WeightsError: for variables that are not the network's, or an unknown naming.
+    """
+    size = _size(model, image_size)
+    namings = _namings(model, size)
+    if naming not in namings:
         raise WeightsError(
-            f"The weights do not fit {type(model).__name__}: {len(problems)} mismatches.\n  "
-            + "\n  ".join(problems)
+            f"naming={naming!r} is unknown for {type(model).__name__}: it has {', '.join(namings)}."
         )
+    flat = flatten_dict(jax.device_get(dict(variables)))
+    kept = {path: value for path, value in flat.items() if path[0] == COUNTER}
+    flat = {path: np.asarray(value) for path, value in flat.items() if path[0] != COUNTER}
+    _check_variables(flat, model, size)
+
+    chosen = namings[naming]
+    found = chosen.entries(flat)
+    state_dict = {name: entry.to_theirs(flat[entry.path]) for name, entry in found.items()}
+    for name, path in chosen.counters(flat).items():
+        if path in kept if COUNTER in variables else chosen.table.counters:  # type: ignore[union-attr]
+            state_dict[name] = np.asarray(kept.get(path, 0), np.int64)
+    return state_dict
+
+
+def assemble(
+    described: Mapping[str, Any],
+    read: Callable[[str], np.ndarray],
+    model: nn.Module,
+    options: Options,
+) -> dict[str, Any]:
+    """The variables of `from_torch`, from arrays that are read only when all are known to fit.
+
+    Args:
+      described: by name, anything that has `shape` and `dtype`.
+      read: gives one of the arrays.
+      model: the network.
+      options: the arguments of `from_torch`.
+    """
+    size = _size(model, options.image_size)
+    naming = _detect(described, model, size)
+    table = tables(model, size)["torch"]
+    channels, first = _first(described, naming, table, model, size)
+    ours = layout.shapes(model, size, channels)
+    found = naming.entries(ours)
+
+    replaced: set[str] = set()
+    if options.new_head is not None:
+        prefixes = tuple(naming.prefix(head) for head in table.heads)
+        replaced = {name for name in {*found, *described} if name.startswith(prefixes)}
+    wanted = {name: entry for name, entry in found.items() if name not in replaced}
+    unused = _unused(described, wanted, naming.counters(ours), replaced, options.ignore)
+    problems = _mismatches(described, wanted) + [f"left over: {name}" for name in unused]
+    if problems:
+        raise WeightsError(_report(problems, described, wanted, unused, naming, table, model))
+
+    flat: dict[Path, Any] = {}
+    for name, entry in wanted.items():
+        value = entry.to_ours(read(name))
+        if name == first and options.in_channels not in (None, channels):
+            value = adapt_channels(value, options.in_channels or channels)
+        flat[entry.path] = jnp.asarray(value, entry.dtype)
+    if options.new_head is not None:
+        flat |= _fresh(
+            model,
+            options.new_head,
+            size,
+            channels,
+            {found[n].path for n in replaced & found.keys()},
+        )
+    if options.keep_counters:
+        counters = naming.counters(ours).items()
+        flat |= {path: np.asarray(read(n), np.int64) for n, path in counters if n in described}
     return unflatten_dict(flat)
 
 
-def to_torch(variables: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:
-    """The exact inverse of `from_torch`, without PyTorch's batch counters."""
-    flat = flatten_dict(jax.device_get(dict(variables)))
-    return {
-        _torch_name(model, path): np.ascontiguousarray(_to_torch_layout(np.asarray(value)))
-        for path, value in flat.items()
-    }
+def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A first kernel `[h, w, C, F]` for images of other channels, as timm adapts it.
+
+    The sum over the inputs for 1 channel; for more, the inputs repeated, cut to the number, and
+    scaled by `C / channels`, which keeps the size of the activations.
+    """
+    if kernel.ndim != 4:
+        raise WeightsError("in_channels: only a network that starts with a convolution adapts.")
+    old = kernel.shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeats = -(-channels // old)
+    return np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * np.float32(old / channels)
 
 
-def _names(model: nn.Module, channels: int) -> tuple[dict[Path, Any], dict[Path, str]]:
-    """The network's abstract variables by path, and each one's PyTorch name."""
-    images = jax.ShapeDtypeStruct((1, *model.spec.image_size, channels), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-
-    def init(k: jax.Array, x: jax.Array) -> Any:
-        return model.init(k, x, train=False)
-
-    template = flatten_dict(jax.eval_shape(init, key, images))
-    template = {p: v for p, v in template.items() if p[0] in ("params", "batch_stats")}
-    return template, {path: _torch_name(model, path) for path in template}
+def _size(model: nn.Module, image_size: int | Size | None) -> Size:
+    if image_size is None:
+        spec = getattr(model, "spec", None)
+        return getattr(spec, "image_size", (224, 224))
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
-def _torch_name(model: nn.Module, path: Path) -> str:
-    family = inspect.getmodule(type(model)).__name__.rpartition(".")[2]  # type: ignore[union-attr]
-    if family not in TABLES:
-        raise WeightsError(
-            f"{type(model).__name__} has no table of PyTorch names; there are {', '.join(TABLES)}."
+def _namings(model: nn.Module, size: Size) -> dict[str, Naming]:
+    return {n: Naming(t) for n, t in tables(model, size).items()} | {"jaxcnn": Naming(None)}
+
+
+def _detect(described: Mapping[str, Any], model: nn.Module, size: Size) -> Naming:
+    """The naming that shares most names with the keys."""
+    ours = layout.shapes(model, size, model.spec.channels)
+
+    def shared(naming: Naming) -> int:
+        return sum(naming.name(path) in described for path in ours)
+
+    return max(_namings(model, size).values(), key=shared)
+
+
+def _first(
+    described: Mapping[str, Any], naming: Naming, table: Table, model: nn.Module, size: Size
+) -> tuple[int, str]:
+    """The image channels of the weights, and the name of the kernel that reads them."""
+    name = naming.name(("params", *table.first.split("/"), "kernel"))
+    channels = None
+    if name in described:
+        channels = layout.channels_of(tuple(described[name].shape), naming, size)
+    return channels or model.spec.channels, name
+
+
+def _unused(
+    described: Mapping[str, Any],
+    wanted: Mapping[str, Entry],
+    counters: Mapping[str, Path],
+    replaced: set[str],
+    ignore: Sequence[str],
+) -> list[str]:
+    rest = set(described) - set(wanted) - set(counters) - replaced
+    return sorted(n for n in rest if not any(fnmatch.fnmatchcase(n, p) for p in ignore))
+
+
+def _mismatches(described: Mapping[str, Any], wanted: Mapping[str, Entry]) -> list[str]:
+    problems = []
+    for name, entry in wanted.items():
+        if name not in described:
+            problems.append(f"missing: {name} {entry.their_shape}")
+            continue
+        shape, dtype = tuple(described[name].shape), described[name].dtype
+        if shape != entry.their_shape:
+            problems.append(f"shape of {name}: {shape}, the network's is {entry.their_shape}")
+        elif not jnp.issubdtype(dtype, jnp.floating):
+            problems.append(f"type of {name}: {dtype}, weights are floats")
+    return problems
+
+
+def _report(
+    problems: list[str],
+    described: Mapping[str, Any],
+    wanted: Mapping[str, Entry],
+    unused: list[str],
+    naming: Naming,
+    table: Table,
+    model: nn.Module,
+) -> str:
+    lines = [
+        f"The weights do not fit {type(model).__name__}: {len(problems)} mismatches.",
+        *problems,
+    ]
+    heads = tuple(naming.prefix(head) for head in table.heads)
+    others = [
+        n
+        for n, e in wanted.items()
+        if n.startswith(heads) and n in described and tuple(described[n].shape) != e.their_shape
+    ]
+    if others:
+        lines.append(
+            "Another number of classes? new_head=jax.random.key(0) starts that layer anew."
         )
-    collection, *modules, leaf = path
-    return f"{torch_module(family, '/'.join(modules))}.{_LEAVES[collection, leaf]}"
+    if unused and len(unused) == len(problems):
+        modules = sorted({n.partition(".")[0] + ".*" for n in unused})
+        lines.append(f"To leave keys out on purpose: ignore={tuple(modules)!r}.")
+    if described and all(name.startswith("module.") for name in described):
+        lines.append("Every key starts with 'module.' (DataParallel): take that off the names.")
+    return "\n  ".join(lines)
 
 
-def _input_channels(state_dict: Mapping[str, Any]) -> int:
-    # The first convolution is the first array of four dimensions and fewest inputs.
-    inputs = [np.shape(v)[1] for v in state_dict.values() if np.ndim(v) == 4]
-    return min(inputs, default=3)
+def _fresh(
+    model: nn.Module, key: jax.Array, size: Size, channels: int, paths: set[Path]
+) -> dict[Path, Any]:
+    """Newly initialised variables at some paths; under jit the others cost nothing."""
+
+    def init(k: jax.Array) -> dict[Path, Any]:
+        images = jnp.zeros((1, *size, channels))
+        flat = flatten_dict(model.init(k, images, train=False))
+        return {path: flat[path] for path in sorted(paths)}
+
+    return jax.jit(init)(key) if paths else {}
 
 
-def _from_torch_layout(value: np.ndarray) -> np.ndarray:
-    if value.ndim == 4:
-        return value.transpose(2, 3, 1, 0)
-    return value.T if value.ndim == 2 else value
-
-
-def _to_torch_layout(value: np.ndarray) -> np.ndarray:
-    if value.ndim == 4:
-        return value.transpose(3, 2, 0, 1)
-    return value.T if value.ndim == 2 else value
+def _check_variables(flat: Mapping[Path, np.ndarray], model: nn.Module, size: Size) -> None:
+    table = tables(model, size)["torch"]
+    first = ("params", *table.first.split("/"), "kernel")
+    channels = None
+    if first in flat:
+        channels = layout.channels_of(flat[first].shape, Naming(None), size)
+    wanted = layout.shapes(model, size, channels or model.spec.channels)
+    problems = [f"missing: {'/'.join(path)}" for path in wanted if path not in flat]
+    problems += [f"left over: {'/'.join(path)}" for path in flat if path not in wanted]
+    problems += [
+        f"shape of {'/'.join(path)}: {flat[path].shape}, the network's is {tuple(value.shape)}"
+        for path, value in wanted.items()
+        if path in flat and flat[path].shape != tuple(value.shape)
+    ]
+    if problems:
+        text = "\n  ".join(problems)
+        raise WeightsError(
+            f"The variables are not those of this {type(model).__name__}: {len(problems)} "
+            f"mismatches.\n  {text}"
+        )

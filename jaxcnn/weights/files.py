@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import linen as nn
 
-from jaxcnn.weights.convert import WeightsError, from_torch, to_torch
+from jaxcnn.weights.convert import Options, assemble, to_torch
+from jaxcnn.weights.errors import WeightsError
+from jaxcnn.weights.hub import locate
+from jaxcnn.weights.tables import Size
 
 # Far above any network of the line (VGG-19: 575 MB), far below what a lying header may ask for.
 MAX_BYTES = 8 * 2**30
+# Weights hardly compress; a file that unpacks to so many times its size is no file of weights.
+MAX_RATIO = 100
+
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": jnp.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 
 
-def load(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:
-    """The variables of a network from a file with PyTorch's names.
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a file says of one array before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def load(path: str | os.PathLike[str], model: nn.Module, **options: Any) -> dict[str, Any]:
+    """The variables of a network from a file; nothing is read before all names and shapes fit.
+
+    Args:
+      path: a `.safetensors` or `.npz` file, a folder with `model.safetensors`, or a name on the
+        Hugging Face Hub such as `hf://timm/resnet50.tv_in1k` (see `describe`).
+      model: the network.
+      **options: as for `from_torch`: `image_size`, `in_channels`, `new_head`, `ignore`,
+        `keep_counters`.
 
     Raises:
       WeightsError: a file that is no safetensors or npz, is cut off or lies about its size; or
         weights that do not fit the network.
     """
-    return from_torch(read(path), model)
+    chosen = Options(**options)
+    with _open(locate(path)) as (headers, get):
+        return assemble(headers, get, model, chosen)
 
 
-def save(path: str | os.PathLike[str], variables: Mapping[str, Any], model: nn.Module) -> None:
-    """Writes what `load` reads; whole, or not at all."""
+def save(
+    path: str | os.PathLike[str],
+    variables: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    naming: str = "torch",
+    image_size: int | Size | None = None,
+) -> None:
+    """Writes what `load` reads; whole, or not at all. Arguments as for `to_torch`."""
+    write(path, to_torch(variables, model, naming=naming, image_size=image_size))
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name to a `.safetensors` or `.npz` file; whole, or not at all."""
     target = pathlib.Path(path)
-    state_dict = to_torch(variables, model)
-    temporary = target.with_name(f".{target.name}.tmp")
-    if target.suffix == ".safetensors":
-        safetensors.numpy.save_file(state_dict, temporary)
-    elif target.suffix == ".npz":
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **state_dict)
-    else:
-        raise WeightsError(f"{target}: the ending must be .safetensors or .npz.")
-    temporary.replace(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        if target.suffix == ".safetensors":
+            safetensors.numpy.save_file(dict(arrays), temporary)
+        elif target.suffix == ".npz":
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **dict(arrays))
+        else:
+            raise WeightsError(f"{target}: the ending must be .safetensors or .npz.")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -50,46 +104,80 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
       WeightsError: as `load`.
     """
-    source = pathlib.Path(path)
-    if not source.is_file():
-        raise WeightsError(f"{source} is no file.")
+    with _open(pathlib.Path(path)) as (headers, get):
+        return {name: get(name) for name in headers}
+
+
+Opened = tuple[dict[str, Header], Callable[[str], np.ndarray]]
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[Opened]:
+    """A file's headers, checked, and a function that reads one of its arrays."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is no file.")
+    openers = {".safetensors": _open_safetensors, ".npz": _open_npz}
+    if path.suffix not in openers:
+        raise WeightsError(
+            f"{path}: only .safetensors and .npz are read. A .pth, .pt or .bin file holds a "
+            "pickle, which can run code when it is opened; scripts/convert_weights.py turns it "
+            "into safetensors where PyTorch is installed."
+        )
+    damage = (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError)
     try:
-        if source.suffix == ".safetensors":
-            return safetensors.numpy.load_file(source)
-        if source.suffix == ".npz":
-            return _read_npz(source)
-    except (safetensors.SafetensorError, zipfile.BadZipFile, OSError, EOFError) as error:
-        raise WeightsError(f"{source} is damaged or no {source.suffix} file: {error}") from error
-    raise WeightsError(
-        f"{source}: only .safetensors and .npz are read. A .pth file holds a pickle, which can "
-        "run code when it is opened."
-    )
+        with openers[path.suffix](path) as (headers, get):
+            _check_total(path, headers)
+            yield headers, get
+    except (*damage, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{path} is damaged or no {path.suffix} file: {error}") from error
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _check_total(path: pathlib.Path, headers: Mapping[str, Header]) -> None:
+    total = sum(math.prod(h.shape) * np.dtype(h.dtype).itemsize for h in headers.values())
+    size = path.stat().st_size
+    if total > MAX_BYTES or total > max(MAX_RATIO * size, 2**26):
+        raise WeightsError(
+            f"{path} declares {total:,} bytes of weights in a file of {size:,}; at most "
+            f"{MAX_RATIO} times its size and {MAX_BYTES:,} bytes are read."
+        )
+
+
+@contextlib.contextmanager
+def _open_safetensors(path: pathlib.Path) -> Iterator[Opened]:
+    with safetensors.safe_open(path, framework="numpy") as file:
+        headers = {}
+        for name in file.keys():
+            part = file.get_slice(name)
+            if part.get_dtype() not in _DTYPES:
+                raise WeightsError(f"{path}: {name} has the type {part.get_dtype()}; use F32.")
+            headers[name] = Header(tuple(part.get_shape()), _DTYPES[part.get_dtype()])
+        yield headers, file.get_tensor
+
+
+@contextlib.contextmanager
+def _open_npz(path: pathlib.Path) -> Iterator[Opened]:
     with zipfile.ZipFile(path) as archive:
+        headers = {}
         for member in archive.infolist():
             with archive.open(member) as file:
-                _check_header(path, member, file)
+                headers[member.filename.removesuffix(".npy")] = _npy_header(path, member, file)
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        yield headers, arrays.__getitem__
 
 
-def _check_header(path: pathlib.Path, member: zipfile.ZipInfo, file: Any) -> None:
+def _npy_header(path: pathlib.Path, member: zipfile.ZipInfo, file: Any) -> Header:
     try:
         version = np.lib.format.read_magic(file)
-        reader = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
+        old = version == (1, 0)
+        reader = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = reader(file)
     except ValueError as error:
         raise WeightsError(f"{path}: {member.filename} is no array: {error}") from error
     if dtype.hasobject:
         raise WeightsError(f"{path}: {member.filename} holds a pickle, which is never opened.")
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if size > min(MAX_BYTES, member.file_size):
+    size = math.prod(shape) * dtype.itemsize
+    if size > member.file_size:
         raise WeightsError(
             f"{path}: {member.filename} declares {size:,} bytes and holds {member.file_size:,}."
         )
+    return Header(tuple(shape), dtype)
