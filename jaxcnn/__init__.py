@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from jaxcnn import weights as weights
     from jaxcnn.analysis import summarize as summarize
     from jaxcnn.evaluation import evaluate as evaluate
+    from jaxcnn.train import Network as Network
+    from jaxcnn.train import load_network as load_network
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ModelInfo",
+    "Network",
     "Preprocess",
     "analysis",
     "create_model",
@@ -39,6 +42,7 @@ __all__ = [
     "features",
     "filters",
     "list_models",
+    "load_network",
     "model_info",
     "summarize",
     "train",
@@ -47,7 +51,12 @@ __all__ = [
 ]
 
 _ROOMS = ("analysis", "data", "evaluation", "filters", "train", "visualize", "weights")
-_FUNCTIONS = {"evaluate": "evaluation", "summarize": "analysis"}
+_FUNCTIONS = {
+    "Network": "train",
+    "evaluate": "evaluation",
+    "load_network": "train",
+    "summarize": "analysis",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib.util
 import logging
@@ -47,6 +48,24 @@ def load_recipe(name: str):
     if not hasattr(module, "config"):
         raise ValueError(f"{path} has no function config() that returns a TrainConfig.")
     return module.config()
+
+
+def add_network_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """The arguments that name a network with its weights: `load_network` reads them."""
+    what = "a run's folder, a .safetensors or .npz file, or hf://OWNER/NAME"
+    parser.add_argument("network", nargs="+" if many else None, metavar="RUN_OR_WEIGHTS", help=what)
+    parser.add_argument("--model", help="the network's name, where weights don't say it")
+    parser.add_argument(
+        "--checkpoint", default="last", help="of a run: last, best or a step (last)"
+    )
+
+
+def load_network(options: argparse.Namespace, source: str | None = None):
+    """The network that `add_network_arguments` asked for; `source` picks one of many."""
+    from jaxcnn import load_network as load
+
+    name = options.network if source is None else source
+    return load(name, options.model, checkpoint=checkpoint(options.checkpoint))
 
 
 def checkpoint(text: str) -> str | int:

@@ -1,4 +1,4 @@
-"""Name what is in images: python scripts/predict.py RUN IMAGE... [--top 5]"""
+"""Name what is in images: python scripts/predict.py RUN_OR_WEIGHTS IMAGE... [--top 5]"""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ import rich.table
 
 from jaxcnn.data import prepare_image
 from jaxcnn.data.augment import normalize
-from jaxcnn.train import LoadedRun, load_run
+from jaxcnn.train import Network
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=pathlib.Path, help="the folder that train.py wrote to")
+    command_line.add_network_arguments(parser)
     parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
-    parser.add_argument("--checkpoint", default="last", help="last, best or a step (last)")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")
     options = parser.parse_args(arguments)
 
-    loaded = load_run(options.run, command_line.checkpoint(options.checkpoint))
+    loaded = command_line.load_network(options)
     pixels = np.stack([_read(path, loaded) for path in options.images])
     inputs = normalize(pixels, loaded.preprocess.mean, loaded.preprocess.std)
     logits = jax.jit(loaded.model.apply, static_argnames="train")(
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _read(path: pathlib.Path, loaded: LoadedRun) -> np.ndarray:
+def _read(path: pathlib.Path, loaded: Network) -> np.ndarray:
     try:
         return prepare_image(path.read_bytes(), loaded.preprocess)
     except ValueError as error:

@@ -8,7 +8,8 @@ from jaxcnn.train.duration import Duration as Duration
 from jaxcnn.train.duration import epochs as epochs
 from jaxcnn.train.duration import examples as examples
 from jaxcnn.train.duration import steps as steps
-from jaxcnn.train.load import LoadedRun as LoadedRun
+from jaxcnn.train.load import Network as Network
+from jaxcnn.train.load import load_network as load_network
 from jaxcnn.train.load import load_run as load_run
 from jaxcnn.train.loop import NonFiniteLoss as NonFiniteLoss
 from jaxcnn.train.loop import RunResult as RunResult

@@ -1,16 +1,19 @@
-"""A finished (or running) run as a network with its weights."""
+"""Networks with their weights, from runs and from files."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pathlib
 from typing import Any, Literal
 
 import jax
 from flax import linen as nn
 
-from jaxcnn.preprocess import Preprocess
+from jaxcnn import weights
+from jaxcnn.models import create_model, model_info
+from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.optimizer import make_optimizer
@@ -20,29 +23,105 @@ from jaxcnn.train.state import create_state
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadedRun:
-    """A run's network, ready to predict.
+class Network:
+    """A network with its weights, ready to predict.
 
     Attributes:
-      config: of the run.
+      name: of `jaxcnn.list_models()`.
       model: the network.
-      variables: the moving average where the run kept one, else the weights as trained.
+      variables: its weights; of a run, the moving average where it kept one.
       preprocess: how an image becomes an input.
-      class_names: in the order of the logits.
-      step: optimizer steps done.
+      class_names: in the order of the logits; `"0"`, `"1"`, ... where they are not known.
+      source: the run's folder, the file, or the name on the Hub that it came from.
+      step: of a run's checkpoint: optimizer steps done.
+      sha256: of a file of weights.
+      config: of a run.
     """
 
-    config: TrainConfig
+    name: str
     model: nn.Module
     variables: Any
     preprocess: Preprocess
     class_names: tuple[str, ...]
-    step: int
+    source: str
+    step: int | None = None
+    sha256: str | None = None
+    config: TrainConfig | None = None
+
+
+def load_network(
+    source: str | os.PathLike[str],
+    model: str | None = None,
+    *,
+    checkpoint: Literal["last", "best"] | int = "last",
+    preprocess: Preprocess | None = None,
+) -> Network:
+    """A network from a run, or from a file of weights.
+
+    Args:
+      source: the folder that `fit` wrote to; a `.safetensors` or `.npz` file; a folder laid out
+        like a repository of the Hub; or `hf://OWNER/NAME`.
+      model: the network's name. A run knows its own; so does a repository whose `config.json`
+        names an architecture of ours.
+      checkpoint: of a run, as for `load_run`.
+      preprocess: how an image becomes an input; default: the run's, the repository's, or for
+        bare weights the network's image size with ImageNet's mean and deviation.
+
+    Raises:
+      ValueError, OSError: no network can be made of it; says what is missing.
+    """
+    folder = pathlib.Path(source)
+    if (folder / "config.json").is_file() and (folder / "checkpoints").is_dir():
+        run = load_run(folder, checkpoint)
+        if model not in (None, run.name):
+            raise ValueError(f"{folder} is a run of {run.name!r}, not of {model!r}; leave it out.")
+        return run if preprocess is None else dataclasses.replace(run, preprocess=preprocess)
+    if folder.is_dir() and not (folder / weights.hub.WEIGHTS).is_file():
+        raise FileNotFoundError(
+            f"{folder} is no run's folder (it has no config.json with checkpoints) and has no "
+            f"{weights.hub.WEIGHTS}; give what train.py wrote to, or a file of weights."
+        )
+    if not folder.exists() and not str(source).startswith("hf:"):
+        raise FileNotFoundError(
+            f"{folder} does not exist; give the folder of a run, a .safetensors or .npz file, or "
+            "hf://OWNER/NAME."
+        )
+    return _load_weights(source, model, preprocess)
+
+
+def _load_weights(
+    source: str | os.PathLike[str], name: str | None, preprocess: Preprocess | None
+) -> Network:
+    found = weights.describe(source)
+    name = name or found.config.get("architecture")
+    if name is None:
+        raise ValueError(f"{source} does not say which network it is of; name it (--model NAME).")
+    info = model_info(name)
+    classes = weights.num_classes(found.path, create_model(name)) or 0
+    model = create_model(name, num_classes=classes)
+    gray = info.channels == 1
+    default = Preprocess(
+        image_size=info.image_size,
+        channels=info.channels,
+        mean=(0.5,) if gray else IMAGENET_MEAN,
+        std=(0.5,) if gray else IMAGENET_STD,
+        # Networks of small images are trained on images that have the size already.
+        resize="shorter" if min(info.image_size) > 64 else "squash",
+    )
+    return Network(
+        name=name,
+        model=model,
+        variables=weights.load(found.path, model),
+        preprocess=preprocess or found.preprocess or default,
+        class_names=tuple(map(str, range(classes))),
+        source=str(source),
+        sha256=found.sha256,
+    )
 
 
 def load_run(
     workdir: str | pathlib.Path, checkpoint: Literal["last", "best"] | int = "last"
-) -> LoadedRun:
+) -> Network:
     """Reads a run's folder.
 
     Args:
@@ -88,4 +167,13 @@ def load_run(
         state = checkpoints.restore(step, template).state
     finally:
         checkpoints.close()
-    return LoadedRun(config, model, state.eval_variables, preprocess, class_names, step)
+    return Network(
+        name=config.model,
+        model=model,
+        variables=state.eval_variables,
+        preprocess=preprocess,
+        class_names=class_names,
+        source=str(workdir),
+        step=step,
+        config=config,
+    )

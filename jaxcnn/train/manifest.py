@@ -19,7 +19,7 @@ NAME = "MANIFEST.json"
 _UNCOVERED = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
-class DamagedCheckpoint(Exception):
+class DamagedCheckpoint(ValueError):
     """A checkpoint's files are not the ones that were saved."""
 
 

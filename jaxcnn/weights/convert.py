@@ -160,6 +160,19 @@ def assemble(
     return unflatten_dict(flat)
 
 
+def head_size(described: Mapping[str, Any], model: nn.Module) -> int | None:
+    """The number of classes that a file's weights tell apart; None where they have no head.
+
+    Args:
+      described: by name, anything that has `shape`.
+      model: a network of the same family, of any number of classes.
+    """
+    size = _size(model, None)
+    naming, table = _detect(described, model, size), tables(model, size)["torch"]
+    name = naming.name(("params", table.heads[0], "bias"))
+    return int(described[name].shape[0]) if name in described else None
+
+
 def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """A first kernel `[h, w, C, F]` for images of other channels, as timm adapts it.
 

@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 from flax import linen as nn
 
-from jaxcnn.weights.convert import Options, assemble, to_torch
+from jaxcnn.weights.convert import Options, assemble, head_size, to_torch
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.hub import locate
 from jaxcnn.weights.tables import Size
@@ -67,6 +67,20 @@ def load(path: str | os.PathLike[str], model: nn.Module, **options: Any) -> dict
     chosen = Options(**options)
     with _open(locate(path)) as (headers, get):
         return assemble(headers, get, model, chosen)
+
+
+def num_classes(path: str | os.PathLike[str], model: nn.Module) -> int | None:
+    """How many classes the weights of a file tell apart; None where they have no head.
+
+    Args:
+      path: as for `load`; only the file's header is read.
+      model: a network of the same family, of any number of classes.
+
+    Raises:
+      WeightsError: as `load`.
+    """
+    with _open(locate(path)) as (headers, _):
+        return head_size(headers, model)
 
 
 def save(

@@ -67,7 +67,7 @@ def test_prediction_names_classes_and_refuses_what_is_no_image(run, tmp_path):
         ("train", ["digits_cnn", "--model", "smal_cnn"], "did you mean 'small_cnn'?"),
         ("train", ["digits_cnn", "--data.train-split", "trian"], "Did you mean 'train'?"),
         ("evaluate", ["/nowhere"], "is no run's folder"),
-        ("predict", ["/nowhere", "x.png"], "is no run's folder"),
+        ("predict", ["/nowhere", "x.png"], "does not exist"),
     ],
 )
 def test_mistakes_get_a_line_that_helps_and_code_2(script, arguments, message, tmp_path):
