@@ -1,6 +1,7 @@
 """Weights in and out: PyTorch's state dicts, safetensors and npz; never a pickle."""
 
 from jaxcnn.weights.convert import from_torch as from_torch
+from jaxcnn.weights.convert import names as names
 from jaxcnn.weights.convert import to_torch as to_torch
 from jaxcnn.weights.errors import WeightsError as WeightsError
 from jaxcnn.weights.files import load as load

@@ -90,23 +90,33 @@ def to_torch(
       WeightsError: for variables that are not the network's, or an unknown naming.
     """
     size = _size(model, image_size)
-    namings = _namings(model, size)
-    if naming not in namings:
-        raise WeightsError(
-            f"naming={naming!r} is unknown for {type(model).__name__}: it has {', '.join(namings)}."
-        )
+    chosen = _naming(model, size, naming)
     flat = flatten_dict(jax.device_get(dict(variables)))
     kept = {path: value for path, value in flat.items() if path[0] == COUNTER}
     flat = {path: np.asarray(value) for path, value in flat.items() if path[0] != COUNTER}
     _check_variables(flat, model, size)
 
-    chosen = namings[naming]
     found = chosen.entries(flat)
     state_dict = {name: entry.to_theirs(flat[entry.path]) for name, entry in found.items()}
     for name, path in chosen.counters(flat).items():
         if path in kept if COUNTER in variables else chosen.table.counters:  # type: ignore[union-attr]
             state_dict[name] = np.asarray(kept.get(path, 0), np.int64)
     return state_dict
+
+
+def names(
+    model: nn.Module, *, naming: str = "torch", image_size: int | Size | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The arrays that a state dict of the network has: name and shape, without computing any.
+
+    Arguments and errors as for `to_torch`.
+    """
+    size = _size(model, image_size)
+    chosen = _naming(model, size, naming)
+    ours = layout.shapes(model, size, model.spec.channels)
+    found = {name: entry.their_shape for name, entry in chosen.entries(ours).items()}
+    counted = chosen.table is not None and chosen.table.counters
+    return found | dict.fromkeys(chosen.counters(ours) if counted else (), ())
 
 
 def assemble(
@@ -197,6 +207,15 @@ def _size(model: nn.Module, image_size: int | Size | None) -> Size:
 
 def _namings(model: nn.Module, size: Size) -> dict[str, Naming]:
     return {n: Naming(t) for n, t in tables(model, size).items()} | {"jaxcnn": Naming(None)}
+
+
+def _naming(model: nn.Module, size: Size, name: str) -> Naming:
+    namings = _namings(model, size)
+    if name not in namings:
+        raise WeightsError(
+            f"naming={name!r} is unknown for {type(model).__name__}: it has {', '.join(namings)}."
+        )
+    return namings[name]
 
 
 def _detect(described: Mapping[str, Any], model: nn.Module, size: Size) -> Naming:
