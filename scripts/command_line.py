@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable
 
 RECIPES = pathlib.Path(__file__).resolve().parents[1] / "configs"
@@ -17,17 +18,60 @@ def run(main: Callable[[list[str]], int]) -> None:
     """Calls `main` with the arguments and exits with its code.
 
     What the user can mend (a wrong name, value or file) is one line on stderr and code 2; the
-    rest is a bug and keeps its traceback.
+    rest is a bug, or another process's death, and keeps its traceback and code 1.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         code = main(sys.argv[1:])
     except (ValueError, FloatingPointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        if several_processes() and "Gloo" in str(error):
+            print(f"error: another process ended: {error}", file=sys.stderr)
+            code = 1
+        else:
+            print(f"error: {error}", file=sys.stderr)
+            code = 2
     except KeyboardInterrupt:
         code = 130
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code and several_processes():
+        from jaxcnn import processes
+
+        processes.abort(code)
     sys.exit(code)
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a run on several processes: `start_processes` reads them."""
+    group = parser.add_argument_group(
+        "several processes",
+        "SLURM, Open MPI and TPU pods are found by themselves; scripts/launch.py gives these for "
+        "a try on one machine.",
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    group.add_argument("--num-processes", type=int, metavar="N", help="of the run")
+    group.add_argument("--process-id", type=int, metavar="I", help="of this process, from 0")
+    group.add_argument("--bind", metavar="HOST", help="with a launcher: process 0's interface")
+    group.add_argument(
+        "--heartbeat-seconds", type=int, default=100, metavar="S", help="silence that is death"
+    )
+
+
+def start_processes(options: argparse.Namespace) -> int:
+    """Joins the other processes of the run, before JAX is used; gives their number."""
+    from jaxcnn import processes
+
+    names = ("coordinator", "num_processes", "process_id", "bind", "heartbeat_seconds")
+    return processes.start(
+        processes.ProcessOptions(**{name: getattr(options, name) for name in names})
+    )
+
+
+def several_processes() -> bool:
+    """Whether `start_processes` joined others; asks nothing of JAX where it was not called."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def load_recipe(name: str):

@@ -14,6 +14,7 @@ import pathlib
 import command_line
 import tyro
 
+from jaxcnn import processes
 from jaxcnn.train import TrainConfig, fit
 
 
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("config", nargs="?", help="a name in configs/, or a .py file")
     parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/CONFIG")
+    command_line.add_process_arguments(parser)
     known, rest = parser.parse_known_args(arguments)
     if known.config is None or known.config.startswith("-"):
         names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
@@ -36,10 +38,12 @@ def main(arguments: list[str]) -> int:
         description=__doc__,
     )
     workdir = known.workdir or pathlib.Path("runs", pathlib.Path(known.config).stem)
+    command_line.start_processes(known)
     result = fit(config, workdir)
     if result.status == "interrupted":
         return 130 if result.signal == "SIGINT" else 0
-    print(f"everything is in {workdir}")
+    if processes.is_main():
+        print(f"everything is in {workdir}")
     return 0
 
 

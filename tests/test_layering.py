@@ -20,10 +20,15 @@ ALLOWED = {
     "visualize": {"nn", "models", "filters"},
     "filters": set(),
     "data": set(),
-    "parallel": set(),
+    "launcher": set(),
+    "processes": set(),
+    "parallel": {"processes"},
     "preprocess": set(),
-    "evaluation": {"nn", "models", "weights", "visualize", "data", "parallel"},
-    "train": {"nn", "models", "weights", "visualize", "analysis", "data", "parallel", "evaluation"},
+    "evaluation": {"nn", "models", "weights", "visualize", "data", "processes", "parallel"},
+    "train": {
+        *("nn", "models", "weights", "visualize", "analysis"),
+        *("data", "processes", "parallel", "evaluation"),
+    },
 }
 
 

@@ -1,0 +1,32 @@
+"""Run a script as several processes on this machine: launch.py N -- scripts/train.py CONFIG ...
+
+Each line of output starts with [its process]. Ctrl-C and SIGTERM go on to every process; if one
+fails the others are ended. Exit code: 0 if all gave 0, else that of the first failure.
+On clusters use srun, mpirun or the pod's own start instead; train.py finds them by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import command_line
+
+from jaxcnn import launcher
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="launch.py N [--devices D] -- SCRIPT ARGUMENTS",
+    )
+    parser.add_argument("count", type=int, metavar="N", help="processes")
+    parser.add_argument("--devices", type=int, metavar="D", help="devices of each process")
+    # What stands behind -- belongs to the script, even where it looks like an option of this one.
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:cut])
+    return launcher.launch(options.count, arguments[cut + 1 :], devices=options.devices)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
