@@ -17,7 +17,7 @@ ALLOWED = {
     "models": {"nn"},
     "weights": {"nn", "models"},
     "analysis": {"nn", "models"},
-    "visualize": {"nn", "models", "filters"},
+    "visualize": {"nn", "models", "analysis", "filters"},
     "filters": set(),
     "data": set(),
     "launcher": set(),

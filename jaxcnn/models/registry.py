@@ -12,7 +12,7 @@ from typing import Any
 from flax import linen as nn
 
 from jaxcnn.models import alexnet, cifar_resnet, googlenet, lenet, mlp, resnet, small_cnn, vgg
-from jaxcnn.models.taps import Tap
+from jaxcnn.models.taps import Tap, spatial_tap
 
 # One line a family: a module with SPECS, PAPER and build(name, **fields).
 FAMILIES: tuple[ModuleType, ...] = (
@@ -99,7 +99,7 @@ def model_info(name: str) -> ModelInfo:
         channels=spec.channels,
         num_classes=model.num_classes,
         taps=model.taps,
-        cam_layer=next((tap.name for tap in reversed(model.taps) if tap.stride), None),
+        cam_layer=spatial_tap(model.taps),
         paper=family.PAPER,
     )
 

@@ -26,6 +26,11 @@ class Tap:
     channels: int
 
 
+def spatial_tap(taps: Sequence[Tap]) -> str | None:
+    """The last tap with an extent in space, which class activation maps look at."""
+    return next((tap.name for tap in reversed(taps) if tap.stride), None)
+
+
 def features(
     model: nn.Module, variables: Any, images: jax.Array, taps: Sequence[str] | None = None
 ) -> dict[str, jax.Array]:

@@ -1,5 +1,25 @@
-"""Pictures of runs and networks, by matplotlib."""
+"""Pictures of runs and networks, by matplotlib.
 
-from jaxcnn.visualize.confusion import draw_confusion as draw_confusion
-from jaxcnn.visualize.curves import draw_curves as draw_curves
-from jaxcnn.visualize.mistakes import draw_mistakes as draw_mistakes
+What is shown is computed by one function and drawn by another, so that a page or a notebook can
+use the numbers alone.
+"""
+
+from __future__ import annotations
+
+from jaxcnn.visualize.cam import CamResult, grad_cam
+from jaxcnn.visualize.confusion import draw_confusion
+from jaxcnn.visualize.curves import draw_curves
+from jaxcnn.visualize.kernels import FilterMatch, nearest_filter
+from jaxcnn.visualize.mistakes import draw_mistakes
+from jaxcnn.visualize.program import Program
+
+__all__ = [
+    "CamResult",
+    "FilterMatch",
+    "Program",
+    "draw_confusion",
+    "draw_curves",
+    "draw_mistakes",
+    "grad_cam",
+    "nearest_filter",
+]
