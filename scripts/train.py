@@ -4,18 +4,22 @@ CONFIG is a name in configs/ or a Python file with a function config(). Each fie
 can be given: --model cifar_resnet56 --optimizer.learning-rate 0.05 --length 10epochs. The same
 command again resumes. Ctrl-C and SIGTERM save first. Exit codes: 0 done or saved on SIGTERM,
 130 saved on Ctrl-C, 2 something to correct.
+
+--dry-run trains and writes nothing: it prints the resolved config, steps, learning rates, FLOPs,
+the step's memory by formula and as compiled, and the largest batch that fits.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 
 import command_line
 import tyro
 
 from jaxcnn import processes
-from jaxcnn.train import TrainConfig, fit
+from jaxcnn.train import TrainConfig, fit, plan
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +29,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("config", nargs="?", help="a name in configs/, or a .py file")
     parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/CONFIG")
     command_line.add_process_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    parser.add_argument("--plan-json", type=pathlib.Path, help="write the plan to this file too")
+    parser.add_argument("--plan-data", type=int, nargs=2, metavar=("EXAMPLES", "CLASSES"))
+    parser.add_argument("--plan-memory", type=float, metavar="GB", help="of the device planned for")
+    parser.add_argument("--no-compile", action="store_true", help="plan by formula alone")
     known, rest = parser.parse_known_args(arguments)
     if known.config is None or known.config.startswith("-"):
         names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
@@ -34,9 +43,11 @@ def main(arguments: list[str]) -> int:
         TrainConfig,
         default=command_line.load_recipe(known.config),
         args=rest,
-        prog=f"train.py {known.config} [--workdir DIR]",
+        prog=f"train.py {known.config} [--workdir DIR] [--dry-run]",
         description=__doc__,
     )
+    if known.dry_run:
+        return _dry_run(config, known)
     workdir = known.workdir or pathlib.Path("runs", pathlib.Path(known.config).stem)
     command_line.start_processes(known)
     result = fit(config, workdir)
@@ -44,6 +55,19 @@ def main(arguments: list[str]) -> int:
         return 130 if result.signal == "SIGINT" else 0
     if processes.is_main():
         print(f"everything is in {workdir}")
+    return 0
+
+
+def _dry_run(config: TrainConfig, options: argparse.Namespace) -> int:
+    found = plan(
+        config,
+        assume=tuple(options.plan_data) if options.plan_data else None,
+        compile=not options.no_compile,
+        limit=int(options.plan_memory * 1e9) if options.plan_memory else None,
+    )
+    print(found)
+    if options.plan_json:
+        options.plan_json.write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     return 0
 
 

@@ -20,6 +20,7 @@ from jaxcnn.analysis.memory import (
 )
 from jaxcnn.analysis.receptive_field import Box, ReceptiveFields, TapField, receptive_field
 from jaxcnn.analysis.rows import Row
+from jaxcnn.analysis.step_plan import Limit, Plan, plan
 from jaxcnn.analysis.summary import Summary, summarize
 from jaxcnn.analysis.trace import TraceError
 
@@ -28,7 +29,9 @@ __all__ = [
     "Comparison",
     "CompiledMemory",
     "LayerFacts",
+    "Limit",
     "MemoryPlan",
+    "Plan",
     "ReceptiveFields",
     "Row",
     "Summary",
@@ -42,6 +45,7 @@ __all__ = [
     "largest_batch",
     "memory_plan",
     "output_size",
+    "plan",
     "pool_layer",
     "receptive_field",
     "summarize",

@@ -15,6 +15,8 @@ from jaxcnn.train.loop import NonFiniteLoss as NonFiniteLoss
 from jaxcnn.train.loop import RunResult as RunResult
 from jaxcnn.train.loop import fit as fit
 from jaxcnn.train.run import ConfigMismatch as ConfigMismatch
+from jaxcnn.train.run_plan import RunPlan as RunPlan
+from jaxcnn.train.run_plan import plan as plan
 from jaxcnn.train.state import TrainState as TrainState
 from jaxcnn.train.step import Task as Task
 from jaxcnn.train.step import train_step as train_step

@@ -105,8 +105,25 @@ def with_norm(model: nn.Module, **fields: Any) -> nn.Module:
     return model.clone(norm=dataclasses.replace(norm, **fields))
 
 
-def prepare(config: TrainConfig, devices: list[jax.Device] | None = None) -> Setup:
+def _open_splits(data: DataConfig) -> tuple[Source, Source]:
+    return (
+        open_source(data.dataset, data.train_split, data_dir=data.data_dir),
+        open_source(data.dataset, data.eval_split, data_dir=data.data_dir),
+    )
+
+
+def prepare(
+    config: TrainConfig,
+    devices: list[jax.Device] | None = None,
+    *,
+    sources: tuple[Source, Source] | None = None,
+) -> Setup:
     """Opens the data, builds the parts, and checks all that can be checked before a step.
+
+    Args:
+      config: the run.
+      devices: what to run on; default: all.
+      sources: the splits to train and to evaluate on, in place of the config's.
 
     Raises:
       ValueError: a batch that the devices don't divide, an unknown name, labels outside the
@@ -114,12 +131,7 @@ def prepare(config: TrainConfig, devices: list[jax.Device] | None = None) -> Set
     """
     mapping = parallel.make_mapping(config.mapping, devices, limit=config.num_devices)
     mapping.check_batch_size(config.batch_size, config.accumulate)
-    source = open_source(
-        config.data.dataset, config.data.train_split, data_dir=config.data.data_dir
-    )
-    eval_source = open_source(
-        config.data.dataset, config.data.eval_split, data_dir=config.data.data_dir
-    )
+    source, eval_source = sources or _open_splits(config.data)
     num_classes = len(source.class_names)
     check_source(source, num_classes=num_classes, batch_size=config.batch_size)
     check_source(eval_source, num_classes=num_classes, batch_size=1)

@@ -1,0 +1,262 @@
+"""What a config would do, before anything is trained or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.analysis import Plan, memory_plan
+from jaxcnn.analysis import plan as plan_step
+from jaxcnn.analysis.render import Column, Table, si, text
+from jaxcnn.data import Example
+from jaxcnn.train.config import TrainConfig, to_dict
+from jaxcnn.train.setup import Setup, prepare, with_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """The learning rate of one step."""
+
+    step: int
+    epoch: float
+    learning_rate: float
+    what: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """A run before it starts; `print` gives the tables.
+
+    Attributes:
+      config: resolved.
+      examples: of the training split.
+      classes: of the dataset.
+      total_steps: optimizer steps of the run.
+      steps_per_epoch: of one pass over the training split.
+      per_device_batch: examples of a step on each device; the config's are over all devices.
+      micro_batch: examples that a device computes at once.
+      devices: how many, and of which kind.
+      rates: the learning rate where it matters: start, end of the warm-up, milestones, end.
+      evaluations: how often the evaluation split is scored.
+      params: number of the network's parameters.
+      checkpoint_bytes: size of a checkpoint's arrays.
+      step: memory and work of a step.
+    """
+
+    config: TrainConfig
+    examples: int
+    classes: int
+    total_steps: int
+    steps_per_epoch: float
+    per_device_batch: int
+    micro_batch: int
+    devices: str
+    rates: tuple[Rate, ...]
+    evaluations: int
+    params: int
+    checkpoint_bytes: int
+    step: Plan
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        rates = [dataclasses.asdict(rate) for rate in self.rates]
+        own = {"config": to_dict(self.config), "rates": rates, "step": self.step.to_dict()}
+        return values | own
+
+    def to_text(self, width: int | None = None, *, color: bool | None = None) -> str:
+        """The plan for a terminal."""
+        tables = (self._config_table(), self._run_table(), self.step.table())
+        return "\n\n".join(text(table, width, color) for table in tables)
+
+    def _config_table(self) -> Table:
+        fields = dict(_flat(to_dict(self.config)))
+        names = tuple(fields)
+        values = tuple(v if isinstance(v, str) else json.dumps(v) for v in fields.values())
+        return Table(
+            "Config",
+            (Column("Field", names, right=False), Column("Value", values, right=False)),
+        )
+
+    def _run_table(self) -> Table:
+        config = self.config
+        batch = f"{config.batch_size:,} in all, {self.per_device_batch:,} on each device"
+        if config.accumulate > 1:
+            batch += f", {self.micro_batch:,} at once"
+        return Table(
+            "Learning rate",
+            (
+                Column("When", tuple(r.what for r in self.rates), right=False),
+                Column("Step", tuple(f"{r.step:,}" for r in self.rates)),
+                Column("Epoch", tuple(f"{r.epoch:.2f}" for r in self.rates)),
+                Column("Learning rate", tuple(f"{r.learning_rate:.6g}" for r in self.rates)),
+            ),
+            (
+                ("Examples", f"{self.examples:,} of {self.classes:,} classes"),
+                ("Steps", f"{self.total_steps:,}; {self.steps_per_epoch:,.2f} per epoch"),
+                ("Devices", self.devices),
+                ("Batch", batch),
+                ("Evaluations", f"{self.evaluations:,}"),
+                ("Parameters", f"{self.params:,}"),
+                ("A checkpoint", si(self.checkpoint_bytes, "B")),
+            ),
+        )
+
+
+def plan(
+    config: TrainConfig,
+    *,
+    assume: tuple[int, int] | None = None,
+    compile: bool = True,
+    limit: int | None = None,
+    devices: list[jax.Device] | None = None,
+) -> RunPlan:
+    """What `fit` would do with a config; nothing is trained or written.
+
+    Args:
+      config: the run.
+      assume: examples and classes of a dataset that is not at hand; the data are then not opened.
+      compile: ask XLA for the step's memory too; takes as long as a run's first step.
+      limit: bytes of a device; default: what the device says.
+      devices: what to run on; default: all.
+
+    Raises:
+      ValueError, DataError: what would stop the run before its first step.
+    """
+    sources = None
+    if assume is not None:
+        sources = (_Assumed(*assume), _Assumed(*assume))
+    setup = prepare(config, devices, sources=sources)
+    state = jax.eval_shape(setup.initial_state)
+    mapping, examples = setup.mapping, setup.order.num_examples
+    every = setup.every("eval_every")
+    platform = mapping.devices[0].device_kind
+    return RunPlan(
+        config=config,
+        examples=examples,
+        classes=len(setup.source.class_names),
+        total_steps=setup.total_steps,
+        steps_per_epoch=examples / config.batch_size,
+        per_device_batch=config.batch_size // mapping.size,
+        micro_batch=config.batch_size // mapping.size // config.accumulate,
+        devices=f"{mapping.size} x {platform}, {mapping.kind}",
+        rates=_rates(setup),
+        evaluations=math.ceil(setup.total_steps / every),
+        params=sum(math.prod(x.shape) for x in jax.tree.leaves(state.params)),
+        checkpoint_bytes=_bytes(state),
+        step=_plan_step(setup, state, compile, limit),
+    )
+
+
+def _plan_step(setup: Setup, state: Any, compile: bool, limit: int | None) -> Plan:
+    config, mapping = setup.config, setup.mapping
+    height, width, channels = setup.image_shape
+    # The formula's activations are those of one micro-batch; the rest is of the whole step.
+    model = with_norm(setup.task.model, groups=1, axis_name=None)
+    memory = memory_plan(
+        model,
+        image_size=(height, width),
+        batch_size=config.batch_size // config.accumulate,
+        channels=channels,
+        devices=mapping.size,
+    )
+    memory = dataclasses.replace(
+        memory,
+        batch_size=config.batch_size,
+        optimizer=_bytes(state.opt_state),
+        ema=_bytes(state.ema),
+        batch=memory.batch * config.accumulate,
+        macs_per_step=memory.macs_per_step * config.accumulate,
+    )
+
+    def arguments(batch: int) -> tuple[Any, Any]:
+        lead = (batch,) if mapping.kind != "pmap" else (mapping.size, batch // mapping.size)
+
+        def per_device(x: Any) -> Any:
+            return jax.ShapeDtypeStruct((mapping.size, *x.shape), x.dtype)
+
+        placed = state if mapping.kind != "pmap" else jax.tree.map(per_device, state)
+        rows = {n: jax.ShapeDtypeStruct(lead, jnp.int32) for n in ("label", "index", "epoch")}
+        image = jax.ShapeDtypeStruct((*lead, *setup.image_shape), jnp.uint8)
+        return placed, {"image": image, **rows}
+
+    return plan_step(
+        model,
+        batch_size=config.batch_size,
+        image_size=(height, width),
+        channels=channels,
+        devices=mapping.size,
+        memory=memory,
+        step=setup.compile_step(),
+        arguments=arguments,
+        compile=compile,
+        limit=limit,
+        multiple=mapping.size * config.accumulate,
+        most=max(config.batch_size, setup.order.num_examples),
+    )
+
+
+def _rates(setup: Setup) -> tuple[Rate, ...]:
+    optimizer, total = setup.config.optimizer, setup.total_steps
+    size = (setup.order.num_examples, setup.config.batch_size)
+    marks = {0: "start", total - 1: "last step"}
+    if warmup := optimizer.warmup.to_steps(*size):
+        marks[warmup] = "warm-up done"
+    if optimizer.schedule == "step":
+        for milestone in optimizer.milestones:
+            marks[milestone.to_steps(*size)] = f"milestone {milestone}"
+    if optimizer.schedule == "cosine":
+        marks |= {total * i // 4: f"{25 * i}% of the run" for i in (1, 2, 3)}
+    return tuple(
+        Rate(step, step * size[1] / size[0], float(setup.schedule(step)), what)
+        for step, what in sorted(marks.items())
+        if 0 <= step < total
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, value))
+    return rows
+
+
+def _bytes(tree: Any) -> int:
+    # A random key's type knows its own size; its itemsize is that of all its words.
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+class _Assumed:
+    """A split of which only the size and the number of classes are known."""
+
+    name, split, fingerprint = "assumed", "assumed", "assumed"
+
+    def __init__(self, num_examples: int, num_classes: int) -> None:
+        if num_examples < 1 or num_classes < 1:
+            raise ValueError(
+                f"assume=({num_examples}, {num_classes}): a dataset has at least one example and "
+                "one class."
+            )
+        self.num_examples = num_examples
+        self.class_names = tuple(map(str, range(num_classes)))
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+    def __getitem__(self, index: int) -> Example:
+        raise LookupError("A split that is only assumed has no examples.")
+
+    def labels(self) -> np.ndarray:
+        return np.zeros(self.num_examples, np.int64)
