@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -52,9 +53,17 @@ def decay_mask(params: Any) -> Any:
 
 
 def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule
+    config: OptimizerConfig,
+    schedule: optax.Schedule,
+    factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch's: `v = momentum v + (g + decay p)`, then `p -= rate v`."""
+    """SGD as PyTorch's: `v = momentum v + (g + decay p)`, then `p -= rate v`.
+
+    Args:
+      config: what to do with the gradients.
+      schedule: the learning rate by step.
+      factors: of the learning rate, by the path of a parameter (`stage1_block1/conv1/kernel`).
+    """
     parts = []
     if config.clip_norm is not None:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -64,4 +73,18 @@ def make_optimizer(
     if config.momentum:
         parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
     parts.append(optax.scale_by_learning_rate(schedule))
+    if factors:
+        parts.append(scale_by_path(factors))
     return optax.chain(*parts)
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies each update by the factor of its parameter's path; 1 where none is named."""
+
+    def scale(path: Any, update: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return update * factors.get(name, 1.0)
+
+    return optax.stateless(
+        lambda updates, params=None: jax.tree_util.tree_map_with_path(scale, updates)
+    )

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from jaxcnn.transfer import Plan, merge
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -17,11 +19,12 @@ class TrainState:
 
     Attributes:
       step: int32 scalar, the optimizer steps done.
-      params: the network's parameters, float32.
-      batch_stats: BatchNorm's running statistics; empty for a network without.
+      params: the network's parameters that train, float32.
+      batch_stats: their BatchNorms' running statistics; empty for a network without.
       opt_state: the optimizer's slots.
       ema: `{"params", "batch_stats"}` averaged over steps, or None.
       key: the run's root key; a step's own key is `fold_in(key, step)`.
+      frozen: `{"params", "batch_stats"}` that no step changes; empty where everything trains.
     """
 
     step: jax.Array
@@ -30,20 +33,24 @@ class TrainState:
     opt_state: Any
     ema: Any
     key: jax.Array
+    frozen: Any = flax.struct.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The network's variables as trained."""
-        return _variables(self.params, self.batch_stats)
+        """The network's variables as trained, the frozen ones among them."""
+        return self.with_frozen(self.params, self.batch_stats)
 
     @property
     def eval_variables(self) -> dict[str, Any]:
         """The variables to judge: the moving average where there is one."""
-        return self.variables if self.ema is None else _variables(**self.ema)
+        return self.variables if self.ema is None else self.with_frozen(**self.ema)
 
-
-def _variables(params: Any, batch_stats: Any) -> dict[str, Any]:
-    return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
+    def with_frozen(self, params: Any, batch_stats: Any) -> dict[str, Any]:
+        """Trained parameters and statistics together with the frozen ones."""
+        variables = {"params": params, "batch_stats": batch_stats}
+        if self.frozen:
+            variables = merge(variables, self.frozen)
+        return {name: tree for name, tree in variables.items() if tree or name == "params"}
 
 
 def create_state(
@@ -53,18 +60,41 @@ def create_state(
     *,
     seed: int,
     ema: bool = False,
+    plan: Plan = Plan(),
+    pretrained: Any = None,
 ) -> TrainState:
-    """A fresh state for images of `[H, W, C]`; equal for equal seeds."""
-    init_key, run_key = jax.random.split(jax.random.key(seed))
-    variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    average = {"params": params, "batch_stats": batch_stats}
+    """A fresh state for images of `[H, W, C]`; equal for equal seeds.
+
+    Args:
+      model: the network.
+      optimizer: whose slots the state holds.
+      image_shape: `(H, W, C)`.
+      seed: decides the initial weights and the run's root key.
+      ema: keep a moving average.
+      plan: which parameters train.
+      pretrained: variables to start from in place of fresh ones.
+    """
+    init_key, run_key = initial_keys(seed)
+    variables = pretrained
+    if variables is None:
+        variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+    trained, frozen = plan.split({name: variables.get(name, {}) for name in _COLLECTIONS})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
+        params=trained["params"],
+        batch_stats=trained["batch_stats"],
+        opt_state=optimizer.init(trained["params"]),
         # Copies: a donated state must not hold one buffer twice.
-        ema=jax.tree.map(jnp.copy, average) if ema else None,
+        ema=jax.tree.map(jnp.copy, trained) if ema else None,
         key=run_key,
+        frozen=frozen,
     )
+
+
+_COLLECTIONS = ("params", "batch_stats")
+
+
+def initial_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial weights, and the run's root key."""
+    init_key, run_key = jax.random.split(jax.random.key(seed))
+    return init_key, run_key

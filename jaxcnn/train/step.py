@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxcnn.data.augment import Augment, augment, example_keys, normalize
 from jaxcnn.train.state import TrainState
+from jaxcnn.transfer import Plan
 
 Metrics = dict[str, jax.Array]
 
@@ -32,6 +33,7 @@ class Task:
       ema: decay of the moving average, or None.
       axis_name: the axis to average over under pmap; None under jit.
       shards: in how many device shares the rows of the batch lie.
+      plan: which parameters train.
     """
 
     model: nn.Module
@@ -45,6 +47,7 @@ class Task:
     ema: float | None = None
     axis_name: str | None = None
     shards: int = 1
+    plan: Plan = Plan()
 
 
 def train_step(
@@ -64,7 +67,7 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(task.axis_name))
 
     def loss_of(params: Any, micro: dict[str, jax.Array], micro_key: jax.Array) -> Any:
-        return _loss(task, params, state.batch_stats, micro, micro_key)
+        return _loss(task, state, params, micro, micro_key)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     if task.accumulate == 1:
@@ -93,23 +96,26 @@ def train_step(
 
 
 def _loss(
-    task: Task, params: Any, batch_stats: Any, batch: dict[str, jax.Array], key: jax.Array
+    task: Task, state: TrainState, params: Any, batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     keys = example_keys(task.seed, batch["epoch"], batch["index"])
     images = normalize(augment(batch["image"], keys, task.augment), task.mean, task.std)
-    logits, sown = task.model.apply(
-        {"params": params, "batch_stats": batch_stats},
-        images,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats", "aux_logits"],
-    )
+    with task.plan.freezing():
+        logits, sown = task.model.apply(
+            state.with_frozen(params, state.batch_stats),
+            images,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats", "aux_logits"],
+        )
     labels = batch["label"]
     loss = _cross_entropy(logits, labels, task.label_smoothing)
-    for aux in jax.tree.leaves(sown.get("aux_logits", {})):
-        loss += task.model.aux_weight * _cross_entropy(aux, labels, task.label_smoothing)
+    for name, (aux,) in sown.get("aux_logits", {}).items():
+        if task.plan.trains(name.removesuffix("_logits")):
+            loss += task.model.aux_weight * _cross_entropy(aux, labels, task.label_smoothing)
     correct = jnp.mean(jnp.argmax(logits, -1) == labels)
-    return loss, (sown.get("batch_stats", {}), correct)
+    stats, _ = task.plan.split({"batch_stats": sown.get("batch_stats", {})})
+    return loss, (stats["batch_stats"], correct)
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
