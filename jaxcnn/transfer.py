@@ -125,6 +125,14 @@ class Plan:
         """Whether anything in a module trains."""
         return not self.frozen or any(p.startswith(f"{module}/") for p in self.trainable)
 
+    def describe(self, config: TransferConfig) -> str:
+        """Where the weights come from and what trains, to follow the opening line of a run."""
+        if config == TransferConfig():
+            return ""
+        total = len(self.trainable) + len(self.frozen)
+        what = f"{len(self.trainable)} of {total} parameter arrays train" if total else "all train"
+        return f"; weights: {config.weights or 'fresh'}; {config.regime}: {what}"
+
     def split(self, variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Cuts `{"params", "batch_stats"}` into what training changes and what it does not.
 
@@ -203,10 +211,6 @@ def make_plan(config: TransferConfig, model: nn.Module, image_shape: tuple[int, 
             "top_layers": lambda: {HEAD, *_last(stages, config.stages)},
         }[config.regime]()
         trainable = frozenset(p for p in paths if p.partition("/")[0] in modules)
-    if config.source is not None and config.head == "new" and f"{HEAD}/kernel" not in trainable:
-        raise ValueError(
-            f"transfer.patterns={config.patterns} leave the new head untrained; add {HEAD!r}."
-        )
     factors = _factors(config.stage_decay, stages, trainable)
     return Plan(trainable, frozenset(paths) - trainable, factors)
 
@@ -269,9 +273,10 @@ def _matched(patterns: Iterable[str], paths: list[str]) -> frozenset[str]:
             known = sorted({name for own in names.values() for name in own})
             near = difflib.get_close_matches(pattern.rstrip("*/"), known, n=3, cutoff=0.4)
             tops = dict.fromkeys(path.partition("/")[0] for path in paths)
+            known_names = f"near it are {', '.join(near)}" if near else f"it has {', '.join(tops)}"
             raise ValueError(
-                f"transfer.patterns: {pattern!r} matches no parameter; near it are "
-                f"{', '.join(near or tops)}."
+                f"transfer.patterns: {pattern!r} matches no parameter of the network; "
+                f"{known_names}."
             )
         found |= hits
     return frozenset(found)

@@ -19,6 +19,7 @@ ALLOWED = {
     "analysis": {"nn", "models"},
     "visualize": {"nn", "models", "analysis", "filters"},
     "filters": set(),
+    "transfer": {"nn", "models", "weights"},
     "data": set(),
     "launcher": set(),
     "processes": set(),
@@ -26,7 +27,7 @@ ALLOWED = {
     "preprocess": set(),
     "evaluation": {"nn", "models", "weights", "visualize", "data", "processes", "parallel"},
     "train": {
-        *("nn", "models", "weights", "visualize", "analysis"),
+        *("nn", "models", "weights", "visualize", "analysis", "transfer"),
         *("data", "processes", "parallel", "evaluation"),
     },
 }

@@ -20,3 +20,4 @@ from jaxcnn.train.run_plan import plan as plan
 from jaxcnn.train.state import TrainState as TrainState
 from jaxcnn.train.step import Task as Task
 from jaxcnn.train.step import train_step as train_step
+from jaxcnn.transfer import TransferConfig as TransferConfig

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
+from jaxcnn.transfer import TransferConfig
 
 Value = int | float | str
 
@@ -129,6 +130,7 @@ class TrainConfig:
     """Fields of the network that differ from its defaults."""
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    transfer: TransferConfig = TransferConfig()
     batch_size: int = 128
     """Examples in one optimizer step, over all devices."""
     accumulate: int = 1

@@ -16,9 +16,9 @@ from jaxcnn.models import create_model, model_info
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
+from jaxcnn.train.network import make_model, make_preprocess, plan_of
 from jaxcnn.train.optimizer import make_optimizer
 from jaxcnn.train.run import saved_config
-from jaxcnn.train.setup import make_model, make_preprocess
 from jaxcnn.train.state import create_state
 
 
@@ -136,8 +136,9 @@ def load_run(
     workdir = pathlib.Path(workdir).resolve()
     config, class_names = saved_config(workdir)
     model, preprocess = make_model(config, len(class_names)), make_preprocess(config.data)
+    plan = plan_of(config, model)
     # The schedule does not change the state's structure; any constant one serves.
-    optimizer = make_optimizer(config.optimizer, lambda step: 0.0)
+    optimizer = make_optimizer(config.optimizer, lambda step: 0.0, plan.factors)
     template = jax.eval_shape(
         functools.partial(
             create_state,
@@ -146,6 +147,7 @@ def load_run(
             (*preprocess.image_size, preprocess.channels),
             seed=0,
             ema=config.ema is not None,
+            plan=plan,
         )
     )
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints, read_only=True)

@@ -285,6 +285,7 @@ def _opening(setup: Setup) -> str:
         f"{len(setup.eval_source):,} to evaluate; {setup.total_steps:,} steps of "
         f"{config.batch_size} ({config.batch_size // mapping.size} on each of {mapping.size} "
         f"{mapping.devices[0].platform} device{'s' * (mapping.size > 1)}, {mapping.kind})"
+        f"{setup.task.plan.describe(config.transfer)}"
     )
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import jax
 import optax
-from flax import linen as nn
 
 from jaxcnn import parallel
 from jaxcnn.data import Order, Source, check_source, open_source
 from jaxcnn.data.augment import Augment
-from jaxcnn.models import create_model
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train.config import DataConfig, TrainConfig
+from jaxcnn.train.network import make_model, make_preprocess, plan_of, with_norm
 from jaxcnn.train.optimizer import make_optimizer, make_schedule
+from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.state import TrainState, create_state
 from jaxcnn.train.step import Task, train_step
 
@@ -36,6 +36,7 @@ class Setup:
       schedule: the learning rate by step.
       task: what a step does.
       total_steps: length of the run.
+      pretrained: variables to start from, on the host; None for fresh ones.
     """
 
     config: TrainConfig
@@ -47,6 +48,7 @@ class Setup:
     schedule: optax.Schedule
     task: Task
     total_steps: int
+    pretrained: Any = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -59,50 +61,21 @@ class Setup:
 
     def initial_state(self) -> TrainState:
         """A fresh state on the host's default device, equal for equal configs."""
+        # Initialising sees one example on one device, where statistics by device mean nothing.
         make = functools.partial(
             create_state,
-            self.task.model,
+            with_norm(self.task.model, groups=1, axis_name=None),
             self.task.optimizer,
             self.image_shape,
             seed=self.config.seed,
             ema=self.config.ema is not None,
+            plan=self.task.plan,
         )
-        # Initialising sees one example on one device, where statistics by device mean nothing.
-        model = with_norm(self.task.model, groups=1, axis_name=None)
-        return jax.jit(functools.partial(make.func, model, *make.args[1:], **make.keywords))()
+        return jax.jit(lambda pretrained: make(pretrained=pretrained))(self.pretrained)
 
     def compile_step(self) -> Callable[..., Any]:
         """The mapped step `(state, batch) -> (state, metrics)`."""
         return self.mapping.map_train(functools.partial(train_step, self.task))
-
-
-def make_preprocess(config: DataConfig) -> Preprocess:
-    """The record that evaluation and prediction share with training."""
-    return Preprocess(
-        image_size=config.image_size,
-        channels=config.channels,
-        mean=config.mean,
-        std=config.std,
-        resize=config.resize,
-        crop_pct=config.crop_pct,
-        interpolation=config.interpolation,
-    )
-
-
-def make_model(config: TrainConfig, num_classes: int) -> nn.Module:
-    """The config's network, as it is built for evaluation."""
-    dtype = jax.numpy.dtype(config.dtype).type
-    return create_model(
-        config.model, num_classes=num_classes, **({"dtype": dtype} | config.model_args)
-    )
-
-
-def with_norm(model: nn.Module, **fields: Any) -> nn.Module:
-    """The network with other fields in its `norm` record; itself where it has no BatchNorm."""
-    norm = getattr(model, "norm", None)
-    if norm is None:
-        return model
-    return model.clone(norm=dataclasses.replace(norm, **fields))
 
 
 def _open_splits(data: DataConfig) -> tuple[Source, Source]:
@@ -147,15 +120,17 @@ def prepare(
         batch_size=config.batch_size,
         total_steps=total_steps,
     )
+    plain = make_model(config, num_classes)
+    plan = plan_of(config, plain)
     by_device = config.batchnorm == "device"
     model = with_norm(
-        make_model(config, num_classes),
+        plain,
         groups=mapping.shards if by_device else 1,
         axis_name=None if by_device else mapping.axis_name,
     )
     task = Task(
         model=model,
-        optimizer=make_optimizer(config.optimizer, schedule),
+        optimizer=make_optimizer(config.optimizer, schedule, plan.factors),
         mean=config.data.mean,
         std=config.data.std,
         augment=Augment(flip=config.data.flip, pad_crop=config.data.pad_crop),
@@ -165,6 +140,7 @@ def prepare(
         ema=config.ema,
         axis_name=mapping.axis_name,
         shards=mapping.shards,
+        plan=plan,
     )
     return Setup(
         config=config,
@@ -176,4 +152,5 @@ def prepare(
         schedule=schedule,
         task=task,
         total_steps=total_steps,
+        pretrained=load_pretrained(config, plain, plan, tuple(source.class_names)),
     )
