@@ -20,7 +20,7 @@ import report
 from jaxcnn.data import Order
 from jaxcnn.train import DataConfig, TrainConfig
 from jaxcnn.train.feed import table_batches
-from jaxcnn.train.loop import Meter
+from jaxcnn.train.meter import Meter
 from jaxcnn.train.setup import prepare
 
 

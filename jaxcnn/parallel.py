@@ -1,10 +1,11 @@
-"""Devices, mesh and processes, and how one step is mapped over them.
+"""Devices and their mesh, and how one step is mapped over them.
 
 Every spelling of `jit` over a mesh and of `pmap` that the library uses stands in this file.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
-Kind = Literal["jit", "pmap"]
+Kind = Literal["jit", "pmap", "fsdp"]
 Tree = TypeVar("Tree")
+# Arrays with fewer elements are copied to every device by `fsdp` too: gathering them would cost
+# more time than they cost memory.
+_SMALL = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +29,12 @@ class DeviceMapping:
     """One way of running a step on some devices: the batch split, the state copied to each.
 
     Under `jit` the step sees the global batch, and the compiler inserts the collectives; under
-    `pmap` it sees one device's share and must average over `axis_name` itself.
+    `pmap` it sees one device's share and must average over `axis_name` itself. `fsdp` is `jit`
+    with the state split as well: each device holds 1/N of every large array, and has the whole
+    of the parameters only while a step uses them.
 
     Attributes:
-      kind: `jit` over a one-dimensional mesh, or `pmap`.
+      kind: `jit` over a one-dimensional mesh, `fsdp`, or `pmap`.
       devices: the devices of all processes, in the order in which they take the batch's rows.
     """
 
@@ -53,7 +59,7 @@ class DeviceMapping:
     @property
     def shards(self) -> int:
         """In how many device shares the batch that a step sees is split."""
-        return self.size if self.kind == "jit" else 1
+        return 1 if self.kind == "pmap" else self.size
 
     @functools.cached_property
     def mesh(self) -> Mesh:
@@ -77,11 +83,36 @@ class DeviceMapping:
                 what += f" times {accumulate} accumulation steps"
             raise ValueError(f"batch_size={batch_size} is not divisible by {what}; use {near}.")
 
+    @property
+    def gathered(self) -> NamedSharding | None:
+        """Where a step has to put the parameters before it uses them; None: they are there."""
+        return self.replicated if self.kind == "fsdp" else None
+
+    def state_shardings(self, tree: Tree) -> Tree:
+        """The sharding of each array of a state (or of its shapes), outside of pmap."""
+        return jax.tree.map(self._sharding, tree)
+
+    def _sharding(self, x: Any) -> NamedSharding:
+        # Of the dimensions that the devices divide, the largest; the last one of equals.
+        fitting = [(n, axis) for axis, n in enumerate(x.shape) if n % self.size == 0]
+        if self.kind != "fsdp" or not fitting or np.prod(x.shape) < _SMALL:
+            return self.replicated
+        _, axis = max(fitting)
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+
+    def abstract_state(self, shapes: Tree) -> Tree:
+        """Shapes and types with the shardings in which a checkpoint is to be read."""
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            shapes,
+            self.state_shardings(shapes),
+        )
+
     def put_state(self, tree: Tree) -> Tree:
-        """Copies a host's (or one device's) tree to every device."""
-        if self.kind == "jit":
-            return jax.tree.map(lambda x: _put(x, self.replicated), tree)
-        return jax.tree.map(self._stack, tree)
+        """Places a host's (or one device's, or a restored) tree as the steps want it."""
+        if self.kind == "pmap":
+            return jax.tree.map(self._stack, tree)
+        return jax.tree.map(_place, tree, self.state_shardings(tree))
 
     def _stack(self, x: Any) -> jax.Array:
         # pmap wants a leading axis with one copy for each device.
@@ -93,16 +124,14 @@ class DeviceMapping:
 
     def get_state(self, tree: Tree) -> Tree:
         """The inverse of `put_state`, as arrays that still live on the device."""
-        if self.kind == "jit":
-            return tree
-        return jax.tree.map(lambda x: _first(x), tree)
+        return jax.tree.map(_first, tree) if self.kind == "pmap" else tree
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Splits this process's rows `[b, ...]` of a batch over its devices."""
         return {name: _put(self._rows(x), self.split) for name, x in batch.items()}
 
     def _rows(self, x: Any) -> Any:
-        if self.kind == "jit":
+        if self.kind != "pmap":
             return x
         return x.reshape(self.local_size, -1, *x.shape[1:])
 
@@ -124,6 +153,8 @@ class DeviceMapping:
 
     def map_train(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[..., Any]:
         """Compiles `step(state, batch) -> (state, metrics)` with its state donated."""
+        if self.kind == "pmap":
+            return jax.pmap(step, axis_name=AXIS, devices=list(self.devices), donate_argnums=0)
         if self.kind == "jit":
             return jax.jit(
                 step,
@@ -131,18 +162,30 @@ class DeviceMapping:
                 out_shardings=(self.replicated, self.replicated),
                 donate_argnums=0,
             )
-        return jax.pmap(step, axis_name=AXIS, devices=self._pmap_devices(), donate_argnums=0)
+
+        def sharded_step(state: Any, batch: Any) -> tuple[Any, Any]:
+            state, metrics = step(state, batch)
+            return jax.lax.with_sharding_constraint(state, self.state_shardings(state)), metrics
+
+        return jax.jit(
+            sharded_step,
+            in_shardings=(None, self.split),
+            out_shardings=(None, self.replicated),
+            donate_argnums=0,
+        )
 
     def map_eval(self, step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         """Compiles `step(variables, batch) -> per-example outputs [B, ...]`."""
+        if self.kind == "pmap":
+            return jax.pmap(step, axis_name=AXIS, devices=list(self.devices))
         if self.kind == "jit":
-            return jax.jit(
-                step, in_shardings=(self.replicated, self.split), out_shardings=self.split
-            )
-        return jax.pmap(step, axis_name=AXIS, devices=self._pmap_devices())
+            shardings = (self.replicated, self.split)
+            return jax.jit(step, in_shardings=shardings, out_shardings=self.split)
 
-    def _pmap_devices(self) -> Sequence[jax.Device] | None:
-        return None if jax.process_count() > 1 else list(self.devices)
+        def gathered_step(variables: Any, batch: Any) -> Any:
+            return step(jax.lax.with_sharding_constraint(variables, self.replicated), batch)
+
+        return jax.jit(gathered_step, in_shardings=(None, self.split), out_shardings=self.split)
 
     def map_gather(self) -> Callable[..., dict[str, jax.Array]]:
         """Compiles `(table, rows) -> batch`: picks `rows["index"]` of each array in `table`.
@@ -159,7 +202,7 @@ class DeviceMapping:
 
     def put_table(self, table: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies whole arrays to every device, whatever the mapping."""
-        return {name: _put(x, self.replicated) for name, x in table.items()}
+        return {name: _place(x, self.replicated) for name, x in table.items()}
 
 
 def make_mapping(
@@ -168,27 +211,45 @@ def make_mapping(
     """The mapping over `devices` (default: all), or over the first `limit` of them.
 
     Raises:
-      ValueError: for an unknown kind, or more devices than there are.
+      ValueError: for an unknown kind, more devices than there are, pmap on several processes, or
+        a process that is left without a device.
     """
-    if kind not in ("jit", "pmap"):
-        raise ValueError(f"mapping={kind!r} is unknown; use 'jit' or 'pmap'.")
+    if kind not in ("jit", "pmap", "fsdp"):
+        raise ValueError(f"mapping={kind!r} is unknown; use 'jit', 'fsdp' or 'pmap'.")
+    if kind == "pmap" and jax.process_count() > 1:
+        raise ValueError(
+            f"mapping='pmap' runs in one process, and here are {jax.process_count()}; use 'jit'."
+        )
     found = list(jax.devices()) if devices is None else list(devices)
     if limit is not None:
         if not 1 <= limit <= len(found):
             raise ValueError(f"num_devices={limit}, but there are {len(found)}; use 1 to that.")
         found = found[:limit]
+    shares = collections.Counter(d.process_index for d in found)
+    if len(shares) < jax.process_count() or len(set(shares.values())) > 1:
+        raise ValueError(
+            f"{len(found)} devices don't give each of {jax.process_count()} processes the same "
+            "number; leave num_devices out."
+        )
     return DeviceMapping(kind, tuple(found))
 
 
-def is_main_process() -> bool:
-    """Whether this process writes logs and figures."""
-    return jax.process_index() == 0
-
-
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
+    """Joins the rows of all processes."""
     if jax.process_count() > 1:
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
     return jax.device_put(x, sharding)
+
+
+def _place(x: Any, sharding: NamedSharding) -> jax.Array:
+    """Cuts an array that every process holds whole."""
+    if jax.process_count() == 1 or getattr(x, "sharding", None) == sharding:
+        return jax.device_put(x, sharding)
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _place(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def _first(x: jax.Array) -> jax.Array:

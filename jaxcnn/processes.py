@@ -5,7 +5,9 @@ JAX's own runtime does the work: its coordination service, and XLA's collectives
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
 import importlib.util
 import os
 import sys
@@ -13,7 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # The variables by which JAX itself recognises a launcher, and the one that holds the number of
 # processes. Only where all are set are JAX's own detection and its network calls asked for.
@@ -138,27 +142,60 @@ def abort(code: int) -> NoReturn:
     os._exit(code)
 
 
+class OtherProcessFailed(RuntimeError):
+    """Process 0 could not do what all of them wait for."""
+
+
 def from_main(make: Callable[[], int]) -> int:
-    """What `make()` gives on process 0, on every process; an error there is raised everywhere.
+    """What `make()` gives on process 0, on every process; an error there ends all of them.
 
     Raises:
-      RuntimeError: elsewhere than on process 0, if it failed there.
+      OtherProcessFailed: elsewhere than on process 0, if `make` raised there.
     """
     if jax.process_count() == 1:
         return make()
     from jax.experimental import multihost_utils
 
     error: Exception | None = None
-    value = np.zeros(2, np.int64)
+    value = np.zeros(2, np.int32)
     if is_main():
         try:
-            value = np.array([make(), 0], np.int64)
+            value[0] = make()
         except Exception as caught:
-            error, value = caught, np.array([0, 1], np.int64)
-    # int32 pairs: without x64 mode JAX has no int64.
-    value = multihost_utils.broadcast_one_to_all(value.view(np.int32)).view(np.int64)
+            error, value[1] = caught, 1
+    value = multihost_utils.broadcast_one_to_all(value)
     if error is not None:
         raise error
     if value[1]:
-        raise RuntimeError("Process 0 failed; its own message says why.")
+        raise OtherProcessFailed("Process 0 failed; its own message says why.")
     return int(value[0])
+
+
+class Vote:
+    """The largest number that any process gives, on all of them in the same call.
+
+    The answer comes `LAG` calls late, so that nobody waits for a collective: every process has to
+    call it equally often.
+    """
+
+    LAG = 2
+
+    def __init__(self) -> None:
+        self._pending: collections.deque[jax.Array] = collections.deque()
+
+    @functools.cached_property
+    def _split(self) -> NamedSharding:
+        return NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec("all"))
+
+    @functools.cached_property
+    def _largest(self) -> Callable[[jax.Array], jax.Array]:
+        whole = NamedSharding(self._split.mesh, PartitionSpec())
+        return jax.jit(jnp.max, in_shardings=self._split, out_shardings=whole)
+
+    def __call__(self, mine: int) -> int:
+        if jax.process_count() == 1:
+            return mine
+        given = np.full(jax.local_device_count(), mine, np.int32)
+        votes = jax.make_array_from_process_local_data(self._split, given)
+        self._pending.append(self._largest(votes))
+        return int(self._pending.popleft()) if len(self._pending) > self.LAG else 0

@@ -11,9 +11,9 @@ from jaxcnn.train.duration import steps as steps
 from jaxcnn.train.load import Network as Network
 from jaxcnn.train.load import load_network as load_network
 from jaxcnn.train.load import load_run as load_run
-from jaxcnn.train.loop import NonFiniteLoss as NonFiniteLoss
 from jaxcnn.train.loop import RunResult as RunResult
 from jaxcnn.train.loop import fit as fit
+from jaxcnn.train.meter import NonFiniteLoss as NonFiniteLoss
 from jaxcnn.train.run import ConfigMismatch as ConfigMismatch
 from jaxcnn.train.run_plan import RunPlan as RunPlan
 from jaxcnn.train.run_plan import plan as plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -12,7 +13,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from jaxcnn.train.manifest import DamagedCheckpoint, verify
+from jaxcnn import processes
+from jaxcnn.train.manifest import NAME, DamagedCheckpoint, verify
 from jaxcnn.train.manifest import ManifestPath as _ManifestPath
 from jaxcnn.train.state import TrainState
 
@@ -29,6 +31,9 @@ class Position:
       num_examples: size of the training split.
       batch_size: over all devices.
       fingerprint: of the training source.
+      devices: that the run had.
+      processes: that the run had.
+      skipped: steps so far whose gradient was not finite and that changed nothing.
     """
 
     step: int
@@ -36,6 +41,13 @@ class Position:
     num_examples: int
     batch_size: int
     fingerprint: str
+    devices: int = 1
+    processes: int = 1
+    skipped: int = 0
+
+
+class SaveFailed(OSError):
+    """A checkpoint was not written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +63,12 @@ class Checkpoints:
     """The folder of a run's checkpoints.
 
     Keeps the newest `keep`, and the one with the best score. A save returns at once; its failure
-    is raised by the next `save`, `wait` or `close`.
+    is raised by the next `save` or `wait`. All processes of a run call the same methods.
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 2, *, read_only: bool = False) -> None:
         self.folder = pathlib.Path(folder).resolve()
+        self._pending: int | None = None
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
@@ -86,25 +99,69 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, position: Position, score: float | None = None) -> None:
-        """Starts to write one checkpoint; does nothing where the step has one already."""
-        if position.step in self._manager.all_steps():
+        """Starts to write one checkpoint; does nothing where the step has one already.
+
+        Raises:
+          SaveFailed: of this checkpoint, or of the one before it; then this one is not begun.
+        """
+        self.wait()
+        step = position.step
+        if step in self._manager.all_steps():
             return
-        self._manager.save(
-            position.step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                position=ocp.args.JsonSave(dataclasses.asdict(position) | {"score": score}),
-            ),
-            metrics=None if score is None else {"score": score},
-        )
+        self._pending = step
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    position=ocp.args.JsonSave(dataclasses.asdict(position) | {"score": score}),
+                ),
+                metrics=None if score is None else {"score": score},
+            )
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def wait(self) -> None:
+        """Returns when everything is on the disk.
+
+        Raises:
+          SaveFailed: if the last save did not arrive there.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
+        step, self._pending = self._pending, None
+        # Orbax counts a step as saved from the moment that the save was begun.
+        if step is not None and not processes.from_main(lambda: self._exists(step)):
+            raise self._failed(FileNotFoundError(f"{self.folder / str(step)} is not there"), step)
+
+    def _exists(self, step: int) -> bool:
+        return (self.folder / str(step) / NAME).is_file()
+
+    def _failed(self, error: Exception, step: int | None = None) -> SaveFailed:
+        step, self._pending = self._pending if step is None else step, None
+        # After a failure Orbax's list of steps is wrong in both directions until it reads again.
+        with contextlib.suppress(Exception):
+            self._manager.reload()
+        return SaveFailed(f"The checkpoint of step {step} was not written: {_line(error)}")
 
     def restore(self, step: int, template: TrainState) -> Restored:
         """Reads one checkpoint into the template's structure.
 
+        Args:
+          step: one of `steps()`.
+          template: arrays, or their shapes and types; where these have a sharding, the arrays are
+            placed so.
+
         Raises:
           DamagedCheckpoint: if its files are not the ones that were saved.
         """
-        verify(self.folder / str(step))
+        if processes.is_main():
+            verify(self.folder / str(step))
+        return self._read(step, template)
+
+    def _read(self, step: int, template: TrainState) -> Restored:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         items = self._manager.restore(
             step,
@@ -121,16 +178,23 @@ class Checkpoints:
 
         A damaged one is set aside as `damaged-STEP`, with an error in the log.
         """
+        before = self.steps()
+        step = processes.from_main(self._newest_whole)
+        if before and step != before[-1]:
+            self._manager.reload()
+        return None if step < 0 else self._read(step, template)
+
+    def _newest_whole(self) -> int:
         for step in reversed(self.steps()):
             try:
-                return self.restore(step, template)
+                verify(self.folder / str(step))
+                return step
             except DamagedCheckpoint as error:
                 log.error("Checkpoint of step %d is damaged, falling back: %s", step, error)
                 aside = self.folder / f"damaged-{step}"
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(step)).rename(aside)
-                self._manager.reload()
-        return None
+        return -1
 
     def best_step(self) -> int | None:
         """The step with the best score, the newest of equals; None where none has a score."""
@@ -145,10 +209,13 @@ class Checkpoints:
         args = ocp.args.Composite(position=ocp.args.JsonRestore())
         return dict(self._manager.restore(step, args=args)["position"])
 
-    def wait(self) -> None:
-        """Returns when everything is on the disk, or raises what went wrong."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
-        self._manager.close()
+        """Lets go of the folder. What a save did wrong, `wait` has said."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, as Orbax's are pages long."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

@@ -115,6 +115,9 @@ FREE_FIELDS = frozenset(
         "log_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "num_devices",
+        "on_save_error",
+        "watchdog_seconds",
         "figures",
     }
 )
@@ -145,8 +148,8 @@ class TrainConfig:
     """Whose batch BatchNorm's statistics are taken over: all devices', or each device's own."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The networks' compute type; parameters stay float32."""
-    mapping: Literal["jit", "pmap"] = "jit"
-    """How the step is mapped over the devices."""
+    mapping: Literal["jit", "fsdp", "pmap"] = "jit"
+    """How the step is mapped over the devices; `fsdp` splits the state over them as well."""
     num_devices: int | None = None
     """Use the first so many devices; default: all."""
     seed: int = 0
@@ -161,13 +164,23 @@ class TrainConfig:
     """How many of the newest checkpoints are kept, besides the best."""
     log_every: DurationArg = steps(50)
     """How often training metrics are written."""
+    on_save_error: Literal["stop", "continue"] = "stop"
+    """What a checkpoint that could not be written does to the run. One that goes on says so, and
+    fails at its end if the last save failed; several processes always stop."""
+    max_skipped_steps: int = 0
+    """How many steps with a loss or gradient that is not finite leave everything as it was,
+    before the run stops."""
+    watchdog_seconds: float = 1800.0
+    """End the process, with every thread's stack, after so long without a step; it must be longer
+    than a compilation. 0 turns it off."""
     figures: bool = True
     """Draw learning curves, confusion matrix and mistakes at the end."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "eval_batch_size", "keep_checkpoints"):
             _at_least(name, getattr(self, name), 1)
-        _at_least("seed", self.seed, 0)
+        for name in ("seed", "max_skipped_steps", "watchdog_seconds"):
+            _at_least(name, getattr(self, name), 0)
         for name in ("length", "eval_every", "checkpoint_every", "log_every"):
             if getattr(self, name).amount <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be longer than 0.")

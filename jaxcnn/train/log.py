@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import pathlib
 import time
 from collections.abc import Mapping
@@ -10,7 +12,11 @@ from typing import Any
 
 import rich.console
 import rich.progress
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
+
+log = logging.getLogger("jaxcnn")
 
 
 class RunLog:
@@ -18,12 +24,25 @@ class RunLog:
 
     On a terminal it shows a progress bar, elsewhere plain lines. A resumed run first drops the
     lines of `metrics.jsonl` behind the step that it resumes from, so that no step stands twice.
+
+    Args:
+      workdir: the run's folder.
+      start_step: optimizer steps done.
+      total_steps: of the run.
+      enabled: False writes nothing.
+      strict: whether a line that cannot be written raises its OSError; else that is logged.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, *, start_step: int, total_steps: int, enabled: bool = True
+        self,
+        workdir: pathlib.Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        enabled: bool = True,
+        strict: bool = True,
     ) -> None:
-        self.enabled = enabled
+        self.enabled, self._strict = enabled, strict
         self.console = rich.console.Console(highlight=False, quiet=not enabled)
         self._total = total_steps
         self._start_step, self._start_time = start_step, time.monotonic()
@@ -33,7 +52,9 @@ class RunLog:
         self._path = workdir / "metrics.jsonl"
         _drop_after(self._path, start_step)
         self._file = self._path.open("a")
-        self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+        (workdir / "tensorboard").mkdir(exist_ok=True)
+        # Not SummaryWriter: its thread dies of a full disk, and then its queue blocks the run.
+        self._events = EventsWriter(str(workdir / "tensorboard" / "events"))
         if self.console.is_terminal:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("[bold]{task.completed:>6.0f}/{task.total:.0f}"),
@@ -81,18 +102,27 @@ class RunLog:
     def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled:
             return
-        self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(f"{kind}/{name}", value, step)
+        try:
+            self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                self._events.write_event(
+                    Event(wall_time=time.time(), step=step, summary=scalar(f"{kind}/{name}", value))
+                )
+            self._events.flush()
+        except OSError as error:
+            if self._strict:
+                raise
+            log.error("Metrics of step %d were not written: %s", step, error)
 
     def close(self) -> None:
         """Ends the bar and flushes the files."""
         if self._bar is not None:
             self._bar.stop()
         if self.enabled:
-            self._file.close()
-            self._events.close()
+            for file in (self._file, self._events):
+                with contextlib.suppress(OSError):
+                    file.close()
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import functools
+import logging
 import pathlib
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
-from jaxcnn import parallel
+from jaxcnn import processes
 from jaxcnn.data import EvalLoader
 from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation
 from jaxcnn.train import figures
-from jaxcnn.train.checkpoint import Checkpoints, Position
+from jaxcnn.train.checkpoint import Checkpoints, SaveFailed
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.feed import fits_on_device, make_loader, resident_batches, streamed_batches
+from jaxcnn.train.folder import FolderLock, local_folder
 from jaxcnn.train.log import RunLog
+from jaxcnn.train.meter import Meter, NonFiniteLoss
+from jaxcnn.train.position import check_position, position
 from jaxcnn.train.run import write_config
 from jaxcnn.train.setup import Setup, prepare, with_norm
 from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import all_finite
 from jaxcnn.train.stop import StopRequest
+from jaxcnn.train.watchdog import Watchdog
 
-# How many steps the host may be ahead of the devices: enough to keep them busy, few enough that
-# Ctrl-C is answered at once.
-_AHEAD = 2
-
-
-class NonFiniteLoss(FloatingPointError):
-    """The loss or its gradient became NaN or infinite."""
+log = logging.getLogger("jaxcnn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,76 +52,43 @@ class RunResult:
     signal: str | None = None
 
 
-class Meter:
-    """Training metrics that stay on the device until someone wants to see them."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._pending: collections.deque[tuple[int, Any]] = collections.deque()
-        self._since = time.monotonic()
-
-    def add(self, step: int, metrics: Any) -> None:
-        self._pending.append((step, metrics))
-        if len(self._pending) > _AHEAD:
-            jax.block_until_ready(self._pending[-1 - _AHEAD][1])
-
-    def check(self) -> list[dict[str, float]]:
-        """Fetches what has come in, and raises NonFiniteLoss for the first bad step."""
-        rows = []
-        while self._pending:
-            step, metrics = self._pending.popleft()
-            row = self._setup.mapping.get_metrics(metrics)
-            if not row["finite"]:
-                rate = float(self._setup.schedule(step - 1))
-                raise NonFiniteLoss(
-                    f"Step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}, at "
-                    f"learning rate {rate:g}. The state was not saved. Lower "
-                    "optimizer.learning_rate, lengthen optimizer.warmup or set "
-                    "optimizer.clip_norm, then start again from the last checkpoint."
-                )
-            rows.append(row)
-        return rows
-
-    def means(self, rows: list[dict[str, float]], step: int) -> dict[str, float]:
-        """Averages since the last call, with the learning rate and the speed."""
-        now = time.monotonic()
-        seconds, self._since = now - self._since, now
-        values = {k: sum(r[k] for r in rows) / len(rows) for k in ("loss", "accuracy", "grad_norm")}
-        rate = len(rows) * self._setup.config.batch_size / seconds
-        return values | {
-            "learning_rate": float(self._setup.schedule(step - 1)),
-            "images_per_second": rate,
-            "images_per_second_per_device": rate / self._setup.mapping.size,
-        }
-
-    def pause(self, seconds: float) -> None:
-        """Leaves time out of the speed that was spent on something else."""
-        self._since += seconds
-
-
 class _Run:
     """One call of `fit`."""
 
-    def __init__(self, setup: Setup, workdir: pathlib.Path, stop: StopRequest) -> None:
-        self.setup, self.workdir, self.stop = setup, workdir, stop
+    def __init__(
+        self,
+        setup: Setup,
+        workdir: pathlib.Path,
+        stop: StopRequest,
+        watchdog: Watchdog,
+        lock: FolderLock | None,
+    ) -> None:
+        self.setup, self.workdir, self.stop, self.watchdog = setup, workdir, stop, watchdog
+        self.lock = lock
         config = setup.config
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
-        restored = self.checkpoints.restore_newest(setup.initial_state())
+        shapes = jax.eval_shape(setup.initial_state)
+        restored = self.checkpoints.restore_newest(setup.mapping.abstract_state(shapes))
+        moved = None
         if restored is not None:
-            self._check_position(restored.position)
+            moved = check_position(setup, restored.position)
             state = restored.state
         else:
             state = setup.initial_state()
+        self.meter = Meter(setup, restored.position.skipped if restored else 0)
         self.step = int(state.step)
         self.state = setup.mapping.put_state(state)
         self.log = RunLog(
             workdir,
             start_step=self.step,
             total_steps=setup.total_steps,
-            enabled=parallel.is_main_process(),
+            enabled=processes.is_main(),
+            strict=config.on_save_error == "stop",
         )
         if restored is not None:
             self.log.say(f"resuming at step {self.step} of {setup.total_steps}")
+        if moved:
+            self.log.say(moved)
         self.evaluator = Evaluator(
             with_norm(setup.task.model, groups=1, axis_name=None),
             setup.preprocess,
@@ -133,19 +97,10 @@ class _Run:
         )
         self.evaluation: Evaluation | None = None
 
-    def _check_position(self, found: Position) -> None:
-        wanted = self._position(found.step)
-        if found != wanted:
-            raise ValueError(
-                f"The checkpoint stands in other data ({found}) than this run's ({wanted}). "
-                "Restore the dataset as it was, or start a new --workdir."
-            )
-
-    def _position(self, step: int) -> Position:
-        order = self.setup.order
-        return Position(
-            step, order.seed, order.num_examples, order.batch_size, self.setup.source.fingerprint
-        )
+    def stopping(self) -> bool:
+        """Whether all processes agreed to stop; asked once for each step and batch."""
+        self.watchdog.alive()
+        return self.stop.poll()
 
     def batches(self) -> Generator[dict[str, jax.Array], None, None]:
         setup, data = self.setup, self.setup.config.data
@@ -163,19 +118,37 @@ class _Run:
 
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
-        meter = Meter(self.setup)
         # Closed here, so that the loader's threads end with the loop.
         with contextlib.closing(self.batches()) as feed:
-            self._steps(feed, meter)
-        meter.check()
+            self._steps(feed)
+        self._check_metrics()
         self.save()
-        self.checkpoints.wait()
+        try:
+            self.checkpoints.wait()
+        except SaveFailed as error:
+            self._on_save_error(error)
+            # The last one counts: no success without it.
+            self.checkpoints.save(self._finite_state(), position(self.setup, self.step))
+            self.checkpoints.wait()
+        if self.lock is not None:
+            self.lock.check()
 
-    def _steps(self, feed: Iterator[dict[str, jax.Array]], meter: Meter) -> None:
-        setup, step_fn = self.setup, self.setup.compile_step()
+    def _check_metrics(self) -> list[dict[str, float]]:
+        rows = self.meter.check()
+        for row in rows:
+            if not row["finite"]:
+                self.log.say(
+                    f"step {row['step']} skipped: loss {row['loss']}, gradient norm "
+                    f"{row['grad_norm']}; {self.meter.skipped} of "
+                    f"{self.setup.config.max_skipped_steps} that may be"
+                )
+        return rows
+
+    def _steps(self, feed: Iterator[dict[str, jax.Array]]) -> None:
+        setup, step_fn, meter = self.setup, self.setup.compile_step(), self.meter
         every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
         rows: list[dict[str, float]] = []
-        while self.step < setup.total_steps and not self.stop.requested:
+        while self.step < setup.total_steps and not self.stopping():
             self.state, metrics = step_fn(self.state, next(feed))
             self.step += 1
             meter.add(self.step, metrics)
@@ -183,9 +156,11 @@ class _Run:
             due = {name: last or self.step % n == 0 for name, n in every.items()}
             if not any(due.values()):
                 continue
-            rows += meter.check()
+            rows += self._check_metrics()
             if due["log"]:
-                self.log.train(self.step, meter.means(rows, self.step))
+                means = meter.means(rows, self.step)
+                if means is not None:
+                    self.log.train(self.step, means)
                 rows = []
             if due["eval"] or due["checkpoint"]:
                 started = time.monotonic()
@@ -213,7 +188,7 @@ class _Run:
                 loader,
                 len(setup.eval_source),
                 bad_count=lambda: loader.bad_count,
-                should_stop=lambda: self.stop.requested,
+                should_stop=self.stopping,
             )
         except InterruptedEvaluation:
             return False
@@ -222,13 +197,34 @@ class _Run:
         return True
 
     def save(self, score: float | None = None) -> None:
+        """Begins to write a checkpoint; what goes wrong is answered as the config says."""
+        state = self._finite_state()
+        try:
+            if self.lock is not None:
+                self.lock.check()
+            self.checkpoints.save(state, position(self.setup, self.step, self.meter.skipped), score)
+        except OSError as error:
+            self._on_save_error(error)
+        self.watchdog.alive()
+
+    def _on_save_error(self, error: OSError) -> None:
+        # One process cannot know whether the others' part of the save failed as well.
+        if self.setup.config.on_save_error == "stop" or jax.process_count() > 1:
+            raise error
+        log.error("%s The run goes on without it (on_save_error='continue').", error)
+
+    def _finite_state(self) -> TrainState:
         state = self.setup.mapping.get_state(self.state)
-        if not bool(_all_finite((state.params, state.batch_stats, state.opt_state))):
+        if not bool(jax.jit(all_finite)((state.params, state.batch_stats, state.opt_state))):
             raise NonFiniteLoss(
                 f"After step {self.step} the parameters or statistics are not finite. The state "
                 "was not saved; start again from the last checkpoint with a lower learning rate."
             )
-        self.checkpoints.save(state, self._position(self.step), score)
+        return state
+
+    def close(self) -> None:
+        self.log.close()
+        self.checkpoints.close()
 
 
 def fit(
@@ -250,25 +246,34 @@ def fit(
 
     Raises:
       ConfigMismatch: `workdir` holds a run of another config.
+      FolderInUse: another run writes to `workdir`.
+      SaveFailed, FolderGone: a checkpoint could not be written.
       NonFiniteLoss: with the step and the learning rate; that state is not saved.
       ValueError, DataError: data or values that cannot work, before the first step.
     """
-    workdir = pathlib.Path(workdir).resolve()
-    with StopRequest() as stop:
+    workdir = local_folder(workdir)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
         setup = prepare(config, devices)
-        if parallel.is_main_process():
+        locks: list[FolderLock] = []
+
+        def claim() -> int:
+            locks.append(stack.enter_context(FolderLock(workdir)))
             write_config(workdir, config, tuple(setup.source.class_names))
-        run = _Run(setup, workdir, stop)
+            return 0
+
+        processes.from_main(claim)
+        watchdog = stack.enter_context(Watchdog(config.watchdog_seconds))
+        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None)
         try:
             run.log.say(_opening(setup))
             run.train()
             if run.evaluation is None and not stop.requested:
                 run.evaluate()
         finally:
-            run.log.close()
-            run.checkpoints.close()
+            run.close()
         evaluation = run.evaluation if run.step >= setup.total_steps else None
-        if evaluation is not None and config.figures and parallel.is_main_process():
+        if evaluation is not None and config.figures and processes.is_main():
             figures.draw(workdir, setup, evaluation)
     state = setup.mapping.get_state(run.state)
     if evaluation is not None:
@@ -284,12 +289,7 @@ def _opening(setup: Setup) -> str:
         f"{config.model} on {config.data.dataset}: {len(setup.source):,} examples to train, "
         f"{len(setup.eval_source):,} to evaluate; {setup.total_steps:,} steps of "
         f"{config.batch_size} ({config.batch_size // mapping.size} on each of {mapping.size} "
-        f"{mapping.devices[0].platform} device{'s' * (mapping.size > 1)}, {mapping.kind})"
+        f"{mapping.devices[0].platform} device{'s' * (mapping.size > 1)}, {mapping.kind}"
+        f"{f', {jax.process_count()} processes' if jax.process_count() > 1 else ''})"
         f"{setup.task.plan.describe(config.transfer)}"
     )
-
-
-@functools.partial(jax.jit)
-def _all_finite(tree: Any) -> jax.Array:
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))

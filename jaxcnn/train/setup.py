@@ -141,6 +141,8 @@ def prepare(
         axis_name=mapping.axis_name,
         shards=mapping.shards,
         plan=plan,
+        skip=config.max_skipped_steps > 0,
+        gathered=mapping.gathered,
     )
     return Setup(
         config=config,

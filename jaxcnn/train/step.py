@@ -34,6 +34,8 @@ class Task:
       axis_name: the axis to average over under pmap; None under jit.
       shards: in how many device shares the rows of the batch lie.
       plan: which parameters train.
+      skip: whether a step that is not finite leaves all but its number as it was.
+      gathered: where the parameters are put before use, if the state is split over the devices.
     """
 
     model: nn.Module
@@ -48,6 +50,8 @@ class Task:
     axis_name: str | None = None
     shards: int = 1
     plan: Plan = Plan()
+    skip: bool = False
+    gathered: jax.sharding.Sharding | None = None
 
 
 def train_step(
@@ -80,29 +84,37 @@ def train_step(
     updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = optax.tree.norm(grads)
-    metrics = {
-        "loss": loss,
-        "accuracy": correct,
-        "grad_norm": grad_norm,
-        "finite": jnp.isfinite(loss) & jnp.isfinite(grad_norm),
-    }
-    return state.replace(  # type: ignore[attr-defined]
-        step=state.step + 1,
+    finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    new = state.replace(  # type: ignore[attr-defined]
         params=params,
         batch_stats=stats,
         opt_state=opt_state,
         ema=_average(task.ema, state, params, stats),
-    ), metrics
+    )
+    if task.skip:
+        finite &= all_finite((params, stats))
+        new = jax.tree.map(lambda x, old: jnp.where(finite, x, old), new, state)
+    metrics = {"loss": loss, "accuracy": correct, "grad_norm": grad_norm, "finite": finite}
+    return new.replace(step=state.step + 1), metrics
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no float of a tree is NaN or infinite."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
 def _loss(
     task: Task, state: TrainState, params: Any, batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+    variables = state.with_frozen(params, state.batch_stats)
+    if task.gathered is not None:
+        variables = jax.lax.with_sharding_constraint(variables, task.gathered)
     keys = example_keys(task.seed, batch["epoch"], batch["index"])
     images = normalize(augment(batch["image"], keys, task.augment), task.mean, task.std)
     with task.plan.freezing():
         logits, sown = task.model.apply(
-            state.with_frozen(params, state.batch_stats),
+            variables,
             images,
             train=True,
             rngs={"dropout": key},

@@ -72,6 +72,7 @@ class StepRunner:
             augment=Augment(flip=True, pad_crop=1),
             axis_name=mapping.axis_name,
             shards=mapping.shards,
+            gathered=mapping.gathered,
         )
         task = dataclasses.replace(task, **self.fields)
         plain = with_norm(model, groups=1, axis_name=None)

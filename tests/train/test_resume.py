@@ -21,7 +21,7 @@ from jaxcnn.train import DataConfig, TrainConfig, fit
 from jaxcnn.train.config import to_dict
 from jaxcnn.train.duration import steps
 from jaxcnn.train.log import read_metrics
-from jaxcnn.train.loop import NonFiniteLoss
+from jaxcnn.train.meter import NonFiniteLoss
 from jaxcnn.train.run import ConfigMismatch
 
 # Runs a config and prints the digest of everything that a run carries.

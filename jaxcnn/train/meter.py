@@ -1,0 +1,86 @@
+"""Training metrics that stay on the device until someone wants to see them."""
+
+from __future__ import annotations
+
+import collections
+import time
+from typing import Any
+
+import jax
+
+from jaxcnn.train.setup import Setup
+
+# How many steps the host may be ahead of the devices: enough to keep them busy, few enough that
+# Ctrl-C is answered at once.
+_AHEAD = 2
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss or its gradient became NaN or infinite."""
+
+
+class Meter:
+    """The metrics of the steps that were begun, fetched late.
+
+    Attributes:
+      skipped: steps of the run so far that changed nothing, since they were not finite.
+    """
+
+    def __init__(self, setup: Setup, skipped: int = 0) -> None:
+        self._setup = setup
+        self.skipped = skipped
+        self._pending: collections.deque[tuple[int, Any]] = collections.deque()
+        self._since = time.monotonic()
+
+    def add(self, step: int, metrics: Any) -> None:
+        self._pending.append((step, metrics))
+        if len(self._pending) > _AHEAD:
+            jax.block_until_ready(self._pending[-1 - _AHEAD][1])
+
+    def check(self) -> list[dict[str, float]]:
+        """Fetches what has come in.
+
+        Raises:
+          NonFiniteLoss: for the first step that is not finite and may not be skipped.
+        """
+        rows = []
+        while self._pending:
+            step, metrics = self._pending.popleft()
+            row = self._setup.mapping.get_metrics(metrics)
+            if not row["finite"]:
+                self.skipped += 1
+                self._judge(step, row)
+            rows.append(row | {"step": step})
+        return rows
+
+    def _judge(self, step: int, row: dict[str, float]) -> None:
+        limit = self._setup.config.max_skipped_steps
+        if self.skipped <= limit:
+            return
+        rate = float(self._setup.schedule(step - 1))
+        many = f" It is number {self.skipped}, and max_skipped_steps={limit}." if limit else ""
+        raise NonFiniteLoss(
+            f"Step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}, at learning rate "
+            f"{rate:g}.{many} The state was not saved. Lower optimizer.learning_rate, lengthen "
+            "optimizer.warmup or set optimizer.clip_norm, then start again from the last "
+            "checkpoint."
+        )
+
+    def means(self, rows: list[dict[str, float]], step: int) -> dict[str, float] | None:
+        """Averages since the last call, with learning rate and speed; None without a step."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        good = [row for row in rows if row["finite"]]
+        if not good:
+            return None
+        values = {k: sum(r[k] for r in good) / len(good) for k in ("loss", "accuracy", "grad_norm")}
+        rate = len(rows) * self._setup.config.batch_size / seconds
+        return values | {
+            "learning_rate": float(self._setup.schedule(step - 1)),
+            "images_per_second": rate,
+            "images_per_second_per_device": rate / self._setup.mapping.size,
+        }
+
+    def pause(self, seconds: float) -> None:
+        """Leaves time out of the speed that was spent on something else."""
+        self._since += seconds
