@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,9 +80,17 @@ class Walk:
     inexact: list[str]
 
 
-def walk(trace: Trace) -> Walk:
-    """Carry spans through the program and collect its layers."""
-    walker = _Walker(trace)
+# Told of each equation that is not a call: the equation, its inputs, its outputs, its scope.
+Observer = Callable[[JaxprEqn, list[Value], list[Value], str], None]
+
+
+def walk(trace: Trace, observe: Observer | None = None) -> Walk:
+    """Carry spans through the program and collect its layers.
+
+    `observe` follows the walk: a value's uses are the very object that its equation gave. A loop
+    or a branch is one equation to it, like any primitive.
+    """
+    walker = _Walker(trace, observe)
     inputs = []
     for origin, var in zip(trace.origins, trace.program.jaxpr.invars, strict=True):
         if origin == ("image",):
@@ -101,8 +109,9 @@ def walk(trace: Trace) -> Walk:
 
 
 class _Walker:
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, observe: Observer | None = None) -> None:
         self.trace = trace
+        self.observe = observe
         self.operations: list[Operation] = []
         self.outputs: dict[int, Output] = {}
         self.inexact: set[str] = set()
@@ -129,8 +138,11 @@ class _Walker:
     def _step(self, eqn: JaxprEqn, values: list[Value], scope: str, repeats: int) -> list[Value]:
         name = eqn.primitive.name
         if name in _CONTROL:
-            return getattr(self, f"_{name}")(eqn, values, scope, repeats)
-        inner = _inner(eqn)
+            observe, self.observe = self.observe, None
+            results = getattr(self, f"_{name}")(eqn, values, scope, repeats)
+            self.observe = observe
+            return self._told(eqn, values, results, scope)
+        inner = inner_program(eqn)
         if inner is not None:
             return self.run(inner, values, scope, repeats)
         fields, exact = rules.apply(eqn, [v.field for v in values], [v.known for v in values])
@@ -147,7 +159,15 @@ class _Walker:
             layer = self._record(eqn, values, fields[0], scope, repeats, params, layer)
             params = frozenset()
         trained = any(v.trained for v in values)
-        return [Value(field, known, params, layer, trained) for field in fields]
+        results = [Value(field, known, params, layer, trained) for field in fields]
+        return self._told(eqn, values, results, scope)
+
+    def _told(
+        self, eqn: JaxprEqn, values: list[Value], results: list[Value], scope: str
+    ) -> list[Value]:
+        if self.observe is not None:
+            self.observe(eqn, values, results, scope)
+        return results
 
     def _unknown_matrix(self, eqn: JaxprEqn, values: list[Value]) -> bool:
         """A product with a computed matrix (resizing) may have zeros that nobody can see here."""
@@ -281,7 +301,7 @@ def _stack(values: list[Value]) -> Value:
     return Value(rules.lay(lifted, [1] * len(values), 0), layer=values[-1].layer)
 
 
-def _inner(eqn: JaxprEqn) -> ClosedJaxpr | None:
+def inner_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """The program that a call-like equation (jit, remat, custom derivative) runs once."""
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = eqn.params.get(key)
