@@ -16,27 +16,72 @@ import command_line
 PHOTOS = 10
 
 
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command_line.add_network_arguments(parse)
+    add = parse.add_argument
+    add("--images", nargs="+", type=pathlib.Path, default=[], metavar="PATH", help="or folders")
+    add("--dataset", help="photos of it instead, some of each class (a run's own)")
+    add("--split", help="of the dataset (a run's evaluation split, or test)")
+    add("--data-dir", help="where TFDS datasets lie")
+    add("--photos", type=int, metavar="N", help=f"how many ({PHOTOS}, or all --images)")
+    add("--channels", type=int, metavar="N", help="of each layer of a large network (16)")
+    add("--layers", nargs="+", metavar="PATTERN", help="of a large network, such as 'stage4*'")
+    add("--max-mb", type=float, default=25.0, help="limit of the page's size (25)")
+    add("--mlp", metavar="RUN", help="a second network, whose scores under shifts are compared")
+    add("-o", "--output", type=pathlib.Path, default=pathlib.Path("explore.html"), metavar="FILE")
+    return parse
+
+
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    from jaxcnn import explore
+    from jaxcnn import explore, load_network
 
     output = options.output
     if not output.parent.is_dir():
         raise ValueError(f"{output.parent} is no folder; make it, or write elsewhere (-o FILE).")
     if output.is_dir():
-        raise ValueError(f"{output} is a folder; name a file in it (-o {output}/page.html).")
+        raise ValueError(f"{output} is a folder; name a file in it (-o {output / 'page.html'}).")
     limits = explore.Limits(
         max_mb=options.max_mb,
-        photos=options.photos or (len(options.images) or None),
+        photos=options.photos or len(options.images) or None,
         channels=options.channels,
         layers=tuple(options.layers) if options.layers else None,
     )
     network = command_line.load_network(options)
-    second = command_line.load_second(options.mlp) if options.mlp else None
+    second = load_network(options.mlp) if options.mlp else None
     network, photos = read(network, options)
     content = explore.build_content(network, photos, second=second, limits=limits)
     size = explore.write_page(content, output, limits)
     shown = len(content.record["photos"])
-    left = f" of {len(photos)} (--max-mb {options.max_mb:g})" if shown < len(photos) else ""
+    left = f" of {len(photos)} (more do not fit: --max-mb)" if shown < len(photos) else ""
     print(f"{output}: {network.name}, {shown}{left} photos, {size / 1e6:.1f} MB")
     return 0
+
+
+def read(network, options: argparse.Namespace):
+    """The photos, and the network with the classes' names where the dataset knows them."""
+    from jaxcnn import explore
+    from jaxcnn.data import open_source
+
+    if options.images:
+        files = explore.photo_files(options.images)
+        return network, [explore.read_photo(path, network.preprocess) for path in files]
+    data = network.config.data if network.config else None
+    dataset = options.dataset or (data.dataset if data else None)
+    if dataset is None:
+        raise ValueError("Which photos? Give --images FILE ..., or --dataset NAME.")
+    own = data is not None and dataset == data.dataset
+    split = options.split or (data.eval_split if own else "test")
+    folder = options.data_dir or (data.data_dir if own else None)
+    source = open_source(dataset, split, data_dir=folder)
+    photos = explore.source_photos(source, network.preprocess, options.photos or PHOTOS)
+    if len(source.class_names) == len(network.class_names):
+        return dataclasses.replace(network, class_names=tuple(source.class_names)), photos
+    return network, [dataclasses.replace(photo, truth=None) for photo in photos]
+
+
+if __name__ == "__main__":
+    command_line.run(main)

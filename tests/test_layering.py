@@ -25,6 +25,7 @@ ALLOWED = {
     "processes": set(),
     "parallel": {"processes"},
     "preprocess": set(),
+    "explore": {"nn", "models", "analysis", "filters", "visualize", "data"},
     "evaluation": {"nn", "models", "weights", "visualize", "data", "processes", "parallel"},
     "train": {
         *("nn", "models", "weights", "visualize", "analysis", "transfer"),

@@ -11,6 +11,7 @@ import pathlib
 import re
 import tempfile
 from importlib import resources
+from typing import Any
 
 from jaxcnn.explore.budget import Limits, PageError
 from jaxcnn.explore.content import Content
@@ -45,7 +46,7 @@ def page_html(content: Content) -> str:
         "img-src data: blob:; media-src blob: mediastream:; base-uri 'none'; form-action 'none'"
     )
     name = content.record["network"]["name"]
-    data = json.dumps(content.record, separators=(",", ":"), allow_nan=False)
+    data = json.dumps(content.record, separators=(",", ":"), allow_nan=False, default=_item)
     slots = {
         "POLICY": html.escape(policy, quote=False),
         "TITLE": html.escape(f"{name} at work"),
@@ -82,6 +83,11 @@ def write_page(content: Content, path: pathlib.Path, limits: Limits = Limits()) 
         os.unlink(scratch)
         raise
     return len(data)
+
+
+def _item(value: Any) -> Any:
+    """A numpy number as Python's."""
+    return value.item()
 
 
 def _joined(text: str, name: str) -> str:
