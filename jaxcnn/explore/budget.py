@@ -118,7 +118,7 @@ def kernel_values(graph: Graph, index: int, channels: int) -> int:
 
 
 def _chosen(graph: Graph, root: Box, limits: Limits, level: int) -> list[int]:
-    """The convolutions and dense layers that are opened: all; each group's first and last; first."""
+    """The layers with weights that are opened: all, each group's first and last, or its first."""
     if limits.layers is not None:
         names = [n.name for n in graph.nodes if n.kind in _READS_ALL]
         for pattern in limits.layers:

@@ -15,13 +15,16 @@ from jaxcnn.data.augment import normalize
 from jaxcnn.explore import playground, shift
 from jaxcnn.explore.blocks import Blocks, Pool, plain
 from jaxcnn.explore.budget import Limits, PageError, Plan, plan
-from jaxcnn.explore.diagram import Box, as_record, describe, diagram
-from jaxcnn.explore.graph import LAYERS, Graph, Node, build_graph
+from jaxcnn.explore.diagram import as_record, describe, diagram
+from jaxcnn.explore.graph import Graph, Node, build_graph
 from jaxcnn.explore.photos import Photo
 from jaxcnn.explore.values import node_values
 from jaxcnn.preprocess import Preprocess
+from jaxcnn.visualize import grad_cam
 
 TOP = 5
+# Classes for which a photo has a class activation map.
+CAMS = 3
 _PARAMS = {
     "conv": ("kernel", "bias"),
     "dense": ("kernel", "bias"),
@@ -135,7 +138,9 @@ def _check(
     if not photos:
         raise PageError("No photo to show; give some (--images FILE ...), or a --dataset.")
     if not network.class_names:
-        raise PageError(f"{network.name} has no head, and so no class scores; give one with classes.")
+        raise PageError(
+            f"{network.name} has no head, and so no class scores; give one with classes."
+        )
     if second is None:
         return
     mine, other = network.preprocess, second.preprocess
@@ -152,9 +157,7 @@ def _check(
         )
 
 
-def _too_many(
-    limits: Limits, photos: int, each: float, fixed: float, embedded: Plan
-) -> PageError:
+def _too_many(limits: Limits, photos: int, each: float, fixed: float, embedded: Plan) -> PageError:
     room = max(limits.bytes - fixed, 0)
     fit = int(room / each) if each else 0
     remedy = f"give at most {fit} (--photos {fit})" if fit else "give fewer --channels or --layers"
@@ -172,7 +175,7 @@ def _inputs(network: Explorable, pixels: np.ndarray) -> jax.Array:
 
 def _probabilities(network: Explorable, photo: Photo) -> np.ndarray:
     logits = network.model.apply(network.variables, _inputs(network, photo.pixels), train=False)
-    return np.asarray(jax.nn.softmax(logits[0]))  # type: ignore[index]
+    return np.asarray(jax.nn.softmax(logits[0]))
 
 
 def _units(probabilities: Sequence[np.ndarray], embedded: Plan) -> list[int]:
@@ -247,9 +250,7 @@ def _node(node: Node) -> dict[str, Any]:
     }
 
 
-def _weights(
-    node: Node, variables: Any, units: list[int] | None, pool: Pool
-) -> dict[str, Any]:
+def _weights(node: Node, variables: Any, units: list[int] | None, pool: Pool) -> dict[str, Any]:
     """Where a layer's parameters lie in the pool; only some units' where not all are embedded."""
     found = {}
     for name in _PARAMS[node.kind]:
@@ -283,9 +284,24 @@ def _photo(
         "pixels": blocks.add(photo.pixels, "u8"),
         "scores": [[int(c), round(float(probabilities[c]), 6)] for c in best],
     }
+    entry["cams"] = _cams(network, photo, [int(c) for c in best[:CAMS]], blocks)
     same = photo.picture.shape == photo.pixels.shape and (photo.picture == photo.pixels).all()
     entry["picture"] = entry["pixels"] if same else blocks.add(photo.picture, "u8")
     return entry
+
+
+def _cams(
+    network: Explorable, photo: Photo, classes: list[int], blocks: Blocks
+) -> list[dict[str, Any]]:
+    """Grad-CAM for some classes on the layer's grid, 255 at its largest; without evidence, none."""
+    inputs = jnp.repeat(_inputs(network, photo.pixels), len(classes), axis=0)
+    found = grad_cam(network.model, network.variables, inputs, classes=classes)
+    maps = np.rint(255 * found.normalized).astype(np.uint8)
+    return [
+        {"class": c, "layer": found.layer, "map": blocks.add(m, "u8")}
+        for c, m, evidence in zip(classes, maps, found.evidence, strict=True)
+        if evidence
+    ]
 
 
 def _shift(
@@ -299,6 +315,7 @@ def _shift(
     grid = shift.offsets(network.preprocess.image_size, macs, len(photos)).pixels
     networks = [network] + ([_in_float32(second)] if second is not None else [])
     names = [n.name for n in networks]
+    known = list(network.class_names)
     entries = []
     for photo in photos:
         scores = [
@@ -309,16 +326,15 @@ def _shift(
         order = [int(c) for c in np.argsort(-scores[0][centre, centre], kind="stable")]
         for other in scores:  # what wins anywhere is shown too
             order = [*order[:TOP], *np.unique(other.argmax(-1)).tolist(), *order[TOP:]]
-        classes = list(dict.fromkeys(order))[:10]
+        classes = [int(c) for c in dict.fromkeys(order)][:10]
         entries.append(
             {
                 "classes": classes,
+                "target": known.index(photo.truth) if photo.truth in known else order[0],
                 "scores": [blocks.add(s[..., classes], "f16") for s in scores],
-                "best": [blocks.add(s.argmax(-1), "u8" if s.shape[-1] < 256 else "f32")
-                         for s in scores],
+                "best": [
+                    blocks.add(s.argmax(-1), "u8" if s.shape[-1] < 256 else "f32") for s in scores
+                ],
             }
         )
     return {"grid": list(grid), "networks": names, "photos": entries}
-
-
-__all__ = ["LAYERS", "Content", "Explorable", "build_content"]

@@ -77,7 +77,8 @@ def members(box: Box) -> list[int]:
 
 def _cards(graph: Graph) -> list[list[int]]:
     """The nodes as chains: each layer with its followers."""
-    readers, card_of = graph.readers, {}
+    readers = graph.readers
+    card_of: dict[int, int] = {}
     cards: list[list[int]] = []
     for index, node in enumerate(graph.nodes):
         before = node.inputs[0] if len(node.inputs) == 1 else None
@@ -116,9 +117,7 @@ def _groups(graph: Graph, cards: list[list[int]]) -> list[tuple[str, ...]]:
             near = [*graph.nodes[card[0]].inputs, *readers[card[-1]]]
             around = {stages[where[i]] for i in near}
             stages[number] = around.pop() if len(around) == 1 else None
-    return [
-        ((stage,) if stage else ()) + path for stage, path in zip(stages, paths, strict=True)
-    ]
+    return [((stage,) if stage else ()) + path for stage, path in zip(stages, paths, strict=True)]
 
 
 def _nest(name: str, items: Sequence[tuple[tuple[str, ...], list[int]]]) -> Box:
@@ -136,9 +135,7 @@ def _nest(name: str, items: Sequence[tuple[tuple[str, ...], list[int]]]) -> Box:
     for position, child in enumerate(box.children):
         if child.name in inner and not child.nodes:
             nested = _nest(child.name, inner[child.name])
-            box.children[position] = (
-                nested.children[0] if len(nested.children) == 1 else nested
-            )
+            box.children[position] = nested.children[0] if len(nested.children) == 1 else nested
     return box
 
 

@@ -124,9 +124,7 @@ class _Builder:
         self.of_call: dict[int, int] = {}  # a layer's call -> its node
         self.merged: dict[int, int] = {}  # a function that became part of another
 
-    def observe(
-        self, eqn: JaxprEqn, values: list[Value], results: list[Value], scope: str
-    ) -> None:
+    def observe(self, eqn: JaxprEqn, values: list[Value], results: list[Value], scope: str) -> None:
         self.place += 1
         self.alive += [*values, *results]
         if all(r.field is None for r in results):
@@ -172,9 +170,7 @@ class _Builder:
             self.of_call[call.index] = self._add(kind, call.name, inputs, call.path, **facts)
         return self.of_call[call.index]
 
-    def _operation(
-        self, eqn: JaxprEqn, values: list[Value], sources: list[int], scope: str
-    ) -> int:
+    def _operation(self, eqn: JaxprEqn, values: list[Value], sources: list[int], scope: str) -> int:
         index = self.traced.call_of(scope)
         path = self.traced.calls[index].path if index is not None else ()
         primitive, first = eqn.primitive.name, self.nodes[sources[0]]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxcnn import filters
 from jaxcnn.explore.graph import Graph
 from jaxcnn.filters.color import LUMINANCE
+from jaxcnn.visualize import nearest_filter
 
 SIZES = (3, 5)
 
@@ -22,7 +23,7 @@ def record(graph: Graph, variables: Any) -> dict[str, Any]:
     kernel = np.asarray(leaf["kernel"], np.float64)
     matches = []
     for channel in range(kernel.shape[-1]):
-        match = filters.nearest_filter(kernel[..., channel])
+        match = nearest_filter(kernel[..., channel])
         matches.append({"name": match.name, "correlation": round(match.correlation, 3)})
     return {
         "gray": list(LUMINANCE),

@@ -33,7 +33,7 @@ MODULES = (
     "main.js",
 )
 _IMPORT = re.compile(r'^import\s[^;]*?from\s"\./[\w.]+";\n', re.MULTILINE | re.DOTALL)
-_EXPORT = re.compile(r"^export (?=(async )?(const|function|class|let) )", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?:async )?(?:const|function|class) (\w+)", re.MULTILINE)
 
 
 def page_html(content: Content) -> str:
@@ -91,8 +91,12 @@ def _item(value: Any) -> Any:
 
 
 def _joined(text: str, name: str) -> str:
-    """A module's text for the one script that all become: without imports and exports."""
-    return f"// {name}\n" + _EXPORT.sub("", _IMPORT.sub("", text))
+    """A module as a scope of its own in the one script, which gives what the module exports."""
+    names = ", ".join(_EXPORT.findall(text))
+    body = _EXPORT.sub(lambda found: found[0].removeprefix("export "), _IMPORT.sub("", text))
+    if not names:
+        return f"// {name}\n{{\n{body}}}"
+    return f"// {name}\nconst {{ {names} }} = (() => {{\n{body}return {{ {names} }};\n}})();"
 
 
 def _hash(text: str) -> str:

@@ -12,7 +12,7 @@ export const cardsOf = (box) => (box.nodes.length ? [box] : box.children.flatMap
 
 /** Three rows of bars over the depth of the network; `pick` opens a layer. */
 export function profile(root, pick) {
-  const cards = cardsOf(root);
+  const cards = cardsOf(root).filter((card) => ROWS.some(([key]) => card[key]));
   const figure = el("figure", { class: "profile" });
   for (const [key, title, unit, kind] of ROWS) {
     const values = cards.map((card) => card[key]);

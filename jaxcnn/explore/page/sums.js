@@ -77,6 +77,7 @@ function sumPanel(panel, run, node, at) {
   const line = el("p", { class: "equation" },
     `Sum over ${parts.length} input channel${parts.length === 1 ? "" : "s"} `, total);
   if (sum.hasBias) line.append(" + bias ", el("span", { id: "sum-bias" }, number(sum.bias, digits)));
+  else line.append(" (no bias)");
   line.append(" = ", end);
   panel.append(line);
   announce(`value ${number(sum.result, digits)}`);
