@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Literal
 
 import jax
@@ -31,6 +31,7 @@ from jaxcnn.train.stop import StopRequest
 from jaxcnn.train.watchdog import Watchdog
 
 log = logging.getLogger("jaxcnn")
+OnBatch = Callable[[int, Mapping[str, jax.Array]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +63,10 @@ class _Run:
         stop: StopRequest,
         watchdog: Watchdog,
         lock: FolderLock | None,
+        on_batch: OnBatch | None,
     ) -> None:
         self.setup, self.workdir, self.stop, self.watchdog = setup, workdir, stop, watchdog
-        self.lock = lock
+        self.lock, self.on_batch = lock, on_batch
         config = setup.config
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
         shapes = jax.eval_shape(setup.initial_state)
@@ -149,7 +151,10 @@ class _Run:
         every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
         rows: list[dict[str, float]] = []
         while self.step < setup.total_steps and not self.stopping():
-            self.state, metrics = step_fn(self.state, next(feed))
+            batch = next(feed)
+            if self.on_batch is not None:
+                self.on_batch(self.step, batch)
+            self.state, metrics = step_fn(self.state, batch)
             self.step += 1
             meter.add(self.step, metrics)
             last = self.step == setup.total_steps
@@ -232,6 +237,7 @@ def fit(
     workdir: str | pathlib.Path,
     *,
     devices: list[jax.Device] | None = None,
+    on_batch: OnBatch | None = None,
 ) -> RunResult:
     """Trains as the config says and leaves everything in `workdir`.
 
@@ -243,6 +249,7 @@ def fit(
       config: the run.
       workdir: its folder; made where it does not exist.
       devices: what to run on; default: all.
+      on_batch: called with the number of each step, from 0, and its batch on the devices.
 
     Raises:
       ConfigMismatch: `workdir` holds a run of another config.
@@ -264,7 +271,7 @@ def fit(
 
         processes.from_main(claim)
         watchdog = stack.enter_context(Watchdog(config.watchdog_seconds))
-        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None)
+        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None, on_batch)
         try:
             run.log.say(_opening(setup))
             run.train()
