@@ -1,6 +1,6 @@
 """Kill a training run again and again, and see whether it ends with the bytes of one left alone.
 
-python benchmarks/kills.py [--kills 200] [--seed 0] [--json FILE]
+python benchmarks/kills.py [--kills 200] [--seed 0] [--json NAME]
 
 Each run is a process of its own, forked before JAX starts its devices, and dies by SIGKILL: at a
 random moment, or at an exact point of a save. After some kills a run is left to finish; its
@@ -47,11 +47,11 @@ def config() -> TrainConfig:
         model="small_cnn",
         data=DataConfig(pad_crop=1),
         optimizer=OptimizerConfig(learning_rate=0.05, schedule="cosine", warmup=steps(4)),
-        batch_size=64,
-        length=steps(60),
-        eval_every=steps(30),
-        checkpoint_every=steps(3),
-        log_every=steps(10),
+        batch_size=16,
+        length=steps(24),
+        eval_every=steps(12),
+        checkpoint_every=steps(2),
+        log_every=steps(6),
         ema=0.9,
         figures=False,
     )
@@ -79,7 +79,7 @@ def arm(kill: Kill, marker: pathlib.Path) -> None:
     async def finalize(self: ManifestPath) -> None:
         nonlocal saves
         is_step = self.get_final().name.isdigit()
-        saves += is_step
+        saves += int(is_step)
         if not is_step or saves != kill.save:
             return await plain(self)
         folder = pathlib.Path(str(self.get()))
@@ -171,7 +171,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--json", metavar="NAME", help="write benchmarks/results/NAME")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     began = time.monotonic()
