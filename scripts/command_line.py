@@ -20,7 +20,8 @@ def run(main: Callable[[list[str]], int]) -> None:
     What the user can mend (a wrong name, value or file) is one line on stderr and code 2; the
     rest is a bug, or another process's death, and keeps its traceback and code 1.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax logs pages about what it then raises, and what is raised is said in one line here.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         code = main(sys.argv[1:])
     except (ValueError, FloatingPointError, OSError) as error:

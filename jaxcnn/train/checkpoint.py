@@ -216,6 +216,7 @@ class Checkpoints:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, as Orbax's are pages long."""
+    """An error in a line, as those of the storage library are pages of nested paths."""
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    line = text.splitlines()[0].split(" [os_error")[0]
+    return line if len(line) < 240 else f"{line[:80]} ... {line[-150:]}"

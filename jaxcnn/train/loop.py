@@ -16,7 +16,7 @@ from jaxcnn import processes
 from jaxcnn.data import EvalLoader
 from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation
 from jaxcnn.train import figures
-from jaxcnn.train.checkpoint import Checkpoints, SaveFailed
+from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.feed import fits_on_device, make_loader, resident_batches, streamed_batches
 from jaxcnn.train.folder import FolderLock, local_folder
@@ -124,16 +124,21 @@ class _Run:
         with contextlib.closing(self.batches()) as feed:
             self._steps(feed)
         self._check_metrics()
-        self.save()
-        try:
-            self.checkpoints.wait()
-        except SaveFailed as error:
-            self._on_save_error(error)
-            # The last one counts: no success without it.
-            self.checkpoints.save(self._finite_state(), position(self.setup, self.step))
-            self.checkpoints.wait()
-        if self.lock is not None:
-            self.lock.check()
+        self._save_last()
+
+    def _save_last(self) -> None:
+        """Returns when the state is on the disk; what failed earlier gets one more try."""
+        for last_try in (False, True):
+            try:
+                self._begin_save()
+                self.checkpoints.wait()
+                if self.lock is not None:
+                    self.lock.check()
+                return
+            except OSError as error:
+                if last_try:
+                    raise
+                self._on_save_error(error)
 
     def _check_metrics(self) -> list[dict[str, float]]:
         rows = self.meter.check()
@@ -203,14 +208,17 @@ class _Run:
 
     def save(self, score: float | None = None) -> None:
         """Begins to write a checkpoint; what goes wrong is answered as the config says."""
-        state = self._finite_state()
         try:
-            if self.lock is not None:
-                self.lock.check()
-            self.checkpoints.save(state, position(self.setup, self.step, self.meter.skipped), score)
+            self._begin_save(score)
         except OSError as error:
             self._on_save_error(error)
         self.watchdog.alive()
+
+    def _begin_save(self, score: float | None = None) -> None:
+        state = self._finite_state()
+        if self.lock is not None:
+            self.lock.check()
+        self.checkpoints.save(state, position(self.setup, self.step, self.meter.skipped), score)
 
     def _on_save_error(self, error: OSError) -> None:
         # One process cannot know whether the others' part of the save failed as well.
