@@ -234,6 +234,15 @@ def make_mapping(
     return DeviceMapping(kind, tuple(found))
 
 
+def sum_over_processes(count: int) -> int:
+    """The sum of a number that each process counts on its own; all must call it."""
+    if jax.process_count() == 1:
+        return count
+    from jax.experimental import multihost_utils
+
+    return int(np.sum(multihost_utils.process_allgather(np.int32(count))))
+
+
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:
     """Joins the rows of all processes."""
     if jax.process_count() > 1:

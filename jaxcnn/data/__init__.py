@@ -16,5 +16,9 @@ from jaxcnn.data.order import Order as Order
 from jaxcnn.data.source import Example as Example
 from jaxcnn.data.source import Source as Source
 from jaxcnn.data.source import open_source as open_source
+from jaxcnn.data.standard import STANDARD_SETS as STANDARD_SETS
+from jaxcnn.data.standard import EvalSource as EvalSource
+from jaxcnn.data.standard import match_classes as match_classes
+from jaxcnn.data.standard import open_eval_source as open_eval_source
 from jaxcnn.data.transforms import RandomResizedCrop as RandomResizedCrop
 from jaxcnn.data.transforms import prepare_image as prepare_image

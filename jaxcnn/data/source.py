@@ -33,7 +33,8 @@ class Source(Protocol):
 
     A source may also have `read_many(indices) -> list[Example]`, `labels() -> int64 [N]` (without
     reading images, where it can), `key(i) -> str`, `image_shape` (`(H, W, C)`, None where it
-    varies) and `num_bytes`; without them each example is read on its own.
+    varies) and `num_bytes`; without them each example is read on its own. Evaluation also asks
+    for `targets` and `logit_index` (see `EvalSource`).
 
     Attributes:
       name: as it was asked for.

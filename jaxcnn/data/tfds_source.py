@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class TFDSSource:
         builder = tfds.builder_from_directory(os.fspath(prepared.path), file_format="array_record")
         self.name, self.split = name, split
         self._image, self._label = _find_features(name, builder.info)
+        self._features = tuple(builder.info.features)
         label, image = builder.info.features[self._label], builder.info.features[self._image]
         self.class_names: tuple[str, ...] = tuple(label.names)
         self.image_shape: tuple[int | None, ...] = tuple(image.shape)
@@ -94,6 +95,27 @@ class TFDSSource:
             block = self.read_many(range(start, stop))
             labels[start:stop] = [example.label for example in block]
         return labels
+
+    def read_ints(self, feature: str) -> list[list[int]]:
+        """Another feature's integers for every example, as many as each has; reads all records.
+
+        Raises:
+          DataError: the dataset has no such feature.
+        """
+        if feature not in self._features:
+            known = ", ".join(sorted(self._features))
+            raise DataError(f"{self.name!r} has no feature {feature!r}; it has {known}.")
+        values = []
+        for block in self._raw_blocks():
+            for raw in block:
+                features = tf_example_pb2.Example.FromString(raw).features.feature
+                values.append([int(x) for x in features[feature].int64_list.value])
+        return values
+
+    def _raw_blocks(self) -> Iterator[list[bytes]]:
+        for start in range(0, self._length, _SCAN_BLOCK):
+            stop = min(start + _SCAN_BLOCK, self._length)
+            yield self._records.__getitems__(list(range(start, stop)))
 
     def _parse(self, raw: bytes, index: int) -> Example:
         features = tf_example_pb2.Example.FromString(raw).features.feature

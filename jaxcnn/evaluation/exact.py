@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxcnn import parallel
 from jaxcnn.data.augment import normalize
 from jaxcnn.evaluation.metrics import Evaluation
+from jaxcnn.evaluation.views import Views, loaded_preprocess, make_views
 from jaxcnn.preprocess import Preprocess
 
 
@@ -22,34 +23,114 @@ class InterruptedEvaluation(Exception):
     """Someone asked to stop before every example was scored."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How logits become scores.
+
+    Attributes:
+      preprocess: the network's size, mean and std.
+      views: whose probabilities are averaged.
+      logit_index: which logit each class of the data is, where the data has fewer classes than
+        the network, or in another order; None takes them as they are.
+      scores: how many of the highest probabilities to keep for each example; -1 keeps all.
+    """
+
+    preprocess: Preprocess
+    views: Views = "none"
+    logit_index: tuple[int, ...] | None = None
+    scores: int = 0
+
+
 def predict_step(
     model: nn.Module,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    scoring: Scoring,
     variables: Any,
     batch: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
     """Per-example scores of `{"image": uint8 [B, H, W, C], "label": int [B]}`; padding included.
 
+    Where several classes are right, `batch["targets"]`, int `[B, K]` filled up with -1, lists
+    them: the best of them counts, and the loss is of their summed probability.
+
     Returns:
       `loss` (cross entropy), `prediction`, `confidence` (its probability) and `rank` (how many
-      classes score higher than the label; 0 is a top-1 hit), each `[B]`.
+      classes score higher than the label; 0 is a top-1 hit), each `[B]`; and if asked for
+      `scores` (probabilities) with `score_classes`, `[B, k]`.
     """
-    images = normalize(batch["image"], mean, std)
-    logits = jnp.asarray(model.apply(variables, images, train=False), jnp.float32)
+    logits = _log_scores(model, scoring, variables, batch["image"])
     log_probabilities = jax.nn.log_softmax(logits)
-    label, classes = batch["label"][:, None], jnp.arange(logits.shape[1])
-    own = jnp.take_along_axis(logits, label, axis=1)
+    targets = batch.get("targets", batch["label"][:, None])
+    valid, target = targets >= 0, jnp.maximum(targets, 0)
+    own = jnp.take_along_axis(logits, target, axis=1)[:, :, None]
+    classes = jnp.arange(logits.shape[1])
     # Of equal scores the lower class goes first, as argmax has it. The label's own column is left
     # out by its number: the compiler may compute a score anew for each use, and then it can
     # differ from itself in the last bit.
-    ahead = (classes != label) & ((logits > own) | ((logits == own) & (classes < label)))
-    return {
-        "loss": -jnp.take_along_axis(log_probabilities, label, axis=1)[:, 0],
+    other, number = logits[:, None, :], target[:, :, None]
+    ahead = (classes != number) & ((other > own) | ((other == own) & (classes < number)))
+    rank = jnp.where(valid, jnp.sum(ahead, axis=2, dtype=jnp.int32), logits.shape[1])
+    log_right = jnp.take_along_axis(log_probabilities, target, axis=1)
+    result = {
+        "loss": -jax.nn.logsumexp(jnp.where(valid, log_right, -jnp.inf), axis=1),
         "prediction": jnp.argmax(logits, axis=1).astype(jnp.int32),
         "confidence": jnp.exp(jnp.max(log_probabilities, axis=1)),
-        "rank": jnp.sum(ahead, axis=1, dtype=jnp.int32),
+        "rank": jnp.min(rank, axis=1),
     }
+    if scoring.scores < 0:
+        result["scores"] = jnp.exp(log_probabilities)
+    elif scoring.scores:
+        best = jax.lax.top_k(log_probabilities, min(scoring.scores, logits.shape[1]))
+        result["scores"], result["score_classes"] = jnp.exp(best[0]), best[1]
+    return result
+
+
+def _log_scores(
+    model: nn.Module, scoring: Scoring, variables: Any, images: jax.Array
+) -> jax.Array:
+    """The logits, or of several views the logarithm of their mean probability; `[B, classes]`."""
+    chosen = scoring.logit_index
+
+    def apply(pixels: jax.Array) -> jax.Array:
+        inputs = normalize(pixels, scoring.preprocess.mean, scoring.preprocess.std)
+        logits = jnp.asarray(model.apply(variables, inputs, train=False), jnp.float32)
+        return logits if chosen is None else logits[:, np.asarray(chosen)]
+
+    views = make_views(images, scoring.views, scoring.preprocess.image_size)
+    if len(views) == 1:
+        return apply(views[0])
+    # One view after the other: the network is compiled once, and memory stays that of one.
+    each = jax.lax.map(lambda view: jax.nn.log_softmax(apply(view)), views)
+    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(views))
+
+
+class Tally:
+    """Collects the scores of one pass over a split, one batch late.
+
+    Fetching late lets the host decode while the device computes.
+    """
+
+    def __init__(self, mapping: parallel.DeviceMapping) -> None:
+        self._mapping = mapping
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._pending: list[dict[str, Any]] = []
+
+    def add(self, outputs: dict[str, Any]) -> None:
+        """Takes a step's outputs with the batch's `label`, `mask` and `index`."""
+        self._pending.append(outputs)
+        if len(self._pending) > 1:
+            self._collect(self._pending.pop(0))
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """All rows so far, without the padding."""
+        while self._pending:
+            self._collect(self._pending.pop(0))
+        return {name: np.concatenate(parts) for name, parts in self._columns.items()}
+
+    def _collect(self, outputs: dict[str, Any]) -> None:
+        rows = self._mapping.get_rows(outputs)
+        keep = rows.pop("mask")
+        for name, values in rows.items():
+            self._columns.setdefault(name, []).append(values[keep])
 
 
 @dataclasses.dataclass
@@ -58,22 +139,29 @@ class Evaluator:
 
     Attributes:
       model: the network.
-      preprocess: mean and std that the device applies.
-      class_names: the classes in the order of the logits.
+      scoring: from pixels to scores.
+      class_names: the classes of the data.
       mapping: the devices.
     """
 
     model: nn.Module
-    preprocess: Preprocess
+    scoring: Scoring
     class_names: tuple[str, ...]
     mapping: parallel.DeviceMapping
 
     @functools.cached_property
     def _step(self) -> Callable[..., Any]:
-        step = functools.partial(
-            predict_step, self.model, self.preprocess.mean, self.preprocess.std
-        )
-        return self.mapping.map_eval(step)
+        return self.mapping.map_eval(functools.partial(predict_step, self.model, self.scoring))
+
+    def score(self, variables: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """A host batch's scores, still on the devices, with its `label`, `mask` and `index`."""
+        names = ("image", "label", "mask", "index", "targets")
+        rows = {name: batch[name] for name in names if name in batch}
+        rows["index"] = rows["index"].astype(np.int32)
+        placed = self.mapping.put_batch(rows)
+        inputs = {k: v for k, v in placed.items() if k not in ("mask", "index")}
+        scores = self._step(variables, inputs)
+        return scores | {k: placed[k] for k in ("label", "mask", "index")}
 
     def run(
         self,
@@ -90,36 +178,24 @@ class Evaluator:
           variables: the network's variables, as the mapping's `put_state` leaves them.
           batches: host batches of this process, padded and masked.
           num_examples: size of the split over all processes.
-          bad_count: how many examples could not be decoded, asked for at the end.
+          bad_count: how many examples this process could not decode, asked for at the end.
           should_stop: asked before each batch.
 
         Raises:
           InterruptedEvaluation: if `should_stop()` became true.
           ValueError: if an example was missing or counted twice.
         """
-        columns: dict[str, list[np.ndarray]] = {}
-        pending: list[dict[str, Any]] = []
+        tally = Tally(self.mapping)
         for batch in batches:
             if should_stop():
                 raise InterruptedEvaluation
-            rows = {k: batch[k] for k in ("image", "label", "mask", "index")}
-            rows["index"] = rows["index"].astype(np.int32)
-            placed = self.mapping.put_batch(rows)
-            scores = self._step(variables, {k: placed[k] for k in ("image", "label")})
-            pending.append(scores | {k: placed[k] for k in ("label", "mask", "index")})
-            # Fetching one batch late lets the host decode while the device computes.
-            if len(pending) > 1:
-                self._collect(pending.pop(0), columns)
-        for rest in pending:
-            self._collect(rest, columns)
-        table = {name: np.concatenate(parts) for name, parts in columns.items()}
-        return Evaluation.from_rows(table, num_examples, self.class_names, bad_count())
+            tally.add(self.score(variables, batch))
+        return self.result(tally, num_examples, bad_count())
 
-    def _collect(self, outputs: dict[str, Any], columns: dict[str, list[np.ndarray]]) -> None:
-        rows = self.mapping.get_rows(outputs)
-        keep = rows.pop("mask")
-        for name, values in rows.items():
-            columns.setdefault(name, []).append(values[keep])
+    def result(self, tally: Tally, num_examples: int, bad: int) -> Evaluation:
+        """The checked counts of a whole pass; `bad` is of this process."""
+        bad = parallel.sum_over_processes(bad)
+        return Evaluation.from_rows(tally.rows(), num_examples, self.class_names, bad)
 
 
 def evaluate(
@@ -132,36 +208,133 @@ def evaluate(
     mapping: parallel.DeviceMapping | None = None,
     threads: int = 8,
     max_bad: int = 0,
+    views: Views = "none",
+    scores: int = 0,
 ) -> Evaluation:
     """Exact counts of a network on every example of a source.
 
     Args:
       model: the network.
       variables: its variables.
-      source: what `jaxcnn.data.open_source` gives.
+      source: what `jaxcnn.data.open_source` or `open_eval_source` gives.
       preprocess: how images become inputs; default: `default_preprocess(source)`.
       batch_size: over all devices; rounded up to a multiple of their number.
       mapping: the devices; default: all, under jit.
       threads: threads that decode.
       max_bad: how many undecodable images are left out and reported before it is an error.
+      views: test-time augmentation: `none`, `flip` or `ten_crop` (see `make_views`).
+      scores: how many of the highest probabilities to keep for each example; -1 keeps all.
 
     Raises:
-      ValueError: if an example was not counted exactly once, or labels lie outside the classes.
+      ValueError: if an example was not counted exactly once, labels lie outside the classes, or
+        the network has another number of classes than the source.
+      FloatingPointError: if an example's scores are not finite.
     """
-    from jaxcnn.data import EvalLoader, check_source, default_preprocess
+    from jaxcnn.data import default_preprocess
 
-    mapping = mapping or parallel.make_mapping()
     preprocess = preprocess or default_preprocess(source)
-    check_source(source, num_classes=len(source.class_names), batch_size=1)
-    loader = EvalLoader(
+    setup = EvaluationSetup.prepare(
+        model,
+        variables,
         source,
         preprocess,
-        -(-batch_size // mapping.size) * mapping.size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        batch_size=batch_size,
+        mapping=mapping or parallel.make_mapping(),
         threads=threads,
         max_bad=max_bad,
+        views=views,
+        scores=scores,
     )
-    evaluator = Evaluator(model, preprocess, tuple(source.class_names), mapping)
-    placed = mapping.put_state(variables)
-    return evaluator.run(placed, loader, len(source), bad_count=lambda: loader.bad_count)
+    return setup.run()
+
+
+@dataclasses.dataclass
+class EvaluationSetup:
+    """A network and a source that fit each other, ready to be scored.
+
+    Attributes:
+      evaluator: the compiled step.
+      variables: on the devices.
+      loader: the batches of this process.
+      source: the examples.
+    """
+
+    evaluator: Evaluator
+    variables: Any
+    loader: Any
+    source: Any
+
+    @classmethod
+    def prepare(
+        cls,
+        model: nn.Module,
+        variables: Any,
+        source: Any,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        mapping: parallel.DeviceMapping,
+        threads: int = 8,
+        max_bad: int = 0,
+        views: Views = "none",
+        scores: int = 0,
+    ) -> EvaluationSetup:
+        """Checks that the parts fit, before any image is decoded. Arguments as `evaluate`."""
+        from jaxcnn.data import EvalLoader, check_source
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1.")
+        check_source(source, num_classes=len(source.class_names), batch_size=1)
+        chosen = getattr(source, "logit_index", None)
+        scoring = Scoring(preprocess, views, chosen, scores)
+        loaded = loaded_preprocess(preprocess, views)
+        check_classes(model, variables, preprocess, source)
+        loader = EvalLoader(
+            source,
+            loaded,
+            -(-batch_size // mapping.size) * mapping.size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=threads,
+            max_bad=max_bad,
+        )
+        evaluator = Evaluator(model, scoring, tuple(source.class_names), mapping)
+        return cls(evaluator, mapping.put_state(variables), loader, source)
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The loader's batches, with the right classes where an example has several."""
+        targets = getattr(self.source, "targets", None)
+        for batch in self.loader:
+            yield batch if targets is None else batch | {"targets": targets[batch["index"]]}
+
+    def run(self) -> Evaluation:
+        """One pass over all examples."""
+        result = self.evaluator.run(
+            self.variables,
+            self.batches(),
+            len(self.source),
+            bad_count=lambda: self.loader.bad_count,
+        )
+        result.check_finite()
+        return result
+
+
+def check_classes(
+    model: nn.Module, variables: Any, preprocess: Preprocess, source: Any
+) -> None:
+    """Raises ValueError if the network's logits are not the source's classes; computes nothing."""
+    shape = (1, *preprocess.image_size, preprocess.channels)
+    apply = functools.partial(model.apply, train=False)
+    logits = jax.eval_shape(apply, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+    chosen = getattr(source, "logit_index", None)
+    found, wanted = logits.shape[-1], len(source.class_names)
+    if chosen is None and found != wanted:
+        raise ValueError(
+            f"{source.name!r} has {wanted} classes and the network scores {found}; evaluate it "
+            "on data with its own classes."
+        )
+    if chosen is not None and max(chosen) >= found:
+        raise ValueError(
+            f"{source.name!r} needs the scores of {max(chosen) + 1} classes and the network has "
+            f"{found}; evaluate a network of the whole set."
+        )

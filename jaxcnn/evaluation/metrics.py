@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-Z95 = 1.959963984540054  # the normal distribution's 97.5% quantile
+from jaxcnn.evaluation.calibration import Calibration, calibration
+from jaxcnn.evaluation.intervals import wilson_interval
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927), 95% by default; within [0, 1]."""
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} of {trials}: needs 0 <= successes <= trials, trials >= 1.")
-    share, z2 = successes / trials, z * z
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = z / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+@dataclasses.dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1 of each class, all `[classes]` and in [0, 1].
+
+    A class that was never predicted has precision 0; one without examples has recall 0.
+
+    Attributes:
+      support: examples of the class.
+      predicted: how often it was predicted.
+      correct: how often rightly.
+    """
+
+    support: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
+
+    @property
+    def precision(self) -> np.ndarray:
+        return self.correct / np.maximum(self.predicted, 1)
+
+    @property
+    def recall(self) -> np.ndarray:
+        return self.correct / np.maximum(self.support, 1)
+
+    @property
+    def f1(self) -> np.ndarray:
+        return 2 * self.correct / np.maximum(self.support + self.predicted, 1)
+
+    def macro(self) -> dict[str, float]:
+        """Means over the classes that occur as a label or a prediction, as scikit-learn's."""
+        seen = (self.support + self.predicted) > 0
+        names = ("precision", "recall", "f1")
+        return {f"macro_{name}": float(getattr(self, name)[seen].mean()) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +57,16 @@ class Evaluation:
       correct: examples whose label scored highest.
       correct5: examples whose label was among the five highest.
       loss: mean cross entropy.
-      class_names: the classes in the order of the logits.
+      class_names: the classes in the order of the scores.
       index: which example of the split, int `[count]`.
-      label: its class `[count]`.
+      label: its class `[count]`; of several right ones the first.
       prediction: the highest-scoring class `[count]`.
       confidence: that class's probability `[count]`.
+      rank: how many classes score higher than the label `[count]`; 0 is a hit.
+      losses: cross entropy `[count]`.
+      scores: probabilities, of all classes `[count, classes]` or of the highest `[count, k]`;
+        None unless asked for.
+      score_classes: the classes of the highest scores `[count, k]`; None where all are there.
     """
 
     count: int
@@ -49,6 +79,10 @@ class Evaluation:
     label: np.ndarray
     prediction: np.ndarray
     confidence: np.ndarray
+    rank: np.ndarray
+    losses: np.ndarray
+    scores: np.ndarray | None = None
+    score_classes: np.ndarray | None = None
 
     @classmethod
     def from_rows(
@@ -72,6 +106,10 @@ class Evaluation:
                 f"{missing} examples missing ({bad} of them undecodable), {twice} counted more "
                 "than once. No result is given; check the loader that made the batches."
             )
+        if not len(index):
+            raise ValueError(
+                f"None of the {num_examples} examples was scored ({bad} undecodable); no result."
+            )
         order = np.argsort(index)
         columns = {name: values[order] for name, values in rows.items()}
         return cls(
@@ -81,11 +119,19 @@ class Evaluation:
             correct5=int(np.sum(columns["rank"] < 5)),
             loss=float(np.mean(columns["loss"], dtype=np.float64)),
             class_names=tuple(class_names),
-            index=columns["index"],
-            label=columns["label"],
-            prediction=columns["prediction"],
-            confidence=columns["confidence"],
+            losses=columns.pop("loss"),
+            **columns,
         )
+
+    def check_finite(self) -> None:
+        """Raises FloatingPointError if an example's scores are NaN or infinite."""
+        wrong = np.flatnonzero(~np.isfinite(self.losses))
+        if len(wrong):
+            raise FloatingPointError(
+                f"The scores of {len(wrong)} of {self.count} examples are not finite, first of "
+                f"index {self.index[wrong[0]]}; a prediction from them would mean nothing. Use an "
+                "earlier checkpoint, or compute in float32."
+            )
 
     @property
     def top1(self) -> float:
@@ -98,24 +144,41 @@ class Evaluation:
         return self.correct5 / self.count
 
     @property
+    def hit(self) -> np.ndarray:
+        """Whether each prediction is right, bool `[count]`."""
+        return self.rank < 1
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The label, or of several right ones the one that was predicted; `[count]`."""
+        return np.where(self.hit, self.prediction, self.label)
+
+    @property
     def confusion(self) -> np.ndarray:
         """How often class i (row) was taken for class j (column); int `[classes, classes]`."""
         n = len(self.class_names)
-        cells = self.label.astype(np.int64) * n + self.prediction
+        cells = self.truth.astype(np.int64) * n + self.prediction
         return np.bincount(cells, minlength=n * n).reshape(n, n)
+
+    @property
+    def class_scores(self) -> ClassScores:
+        """Precision, recall and F1 of each class."""
+        counts = self.confusion
+        return ClassScores(counts.sum(axis=1), counts.sum(axis=0), np.diag(counts).copy())
+
+    @property
+    def calibration(self) -> Calibration:
+        """Confidence against accuracy in 15 bins."""
+        return calibration(self.confidence, self.hit)
 
     def confident_mistakes(self, most: int) -> np.ndarray:
         """Positions (into the rows) of the mistakes, the most confident first."""
-        wrong = np.flatnonzero(self.prediction != self.label)
+        wrong = np.flatnonzero(~self.hit)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:most]
 
     def summary(self) -> dict[str, Any]:
         """The counts as JSON values; percentages with four decimals, as timm writes them."""
         low, high = wilson_interval(self.correct, self.count)
-
-        def percent(share: float) -> float:
-            return round(100 * share, 4)
-
         return {
             "count": self.count,
             "bad": self.bad,
@@ -127,3 +190,8 @@ class Evaluation:
             "top5_err": percent(1 - self.top5),
             "loss": self.loss,
         }
+
+
+def percent(share: float) -> float:
+    """A share as a percentage with four decimals."""
+    return round(100 * share, 4)

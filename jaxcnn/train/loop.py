@@ -14,7 +14,7 @@ import jax
 
 from jaxcnn import processes
 from jaxcnn.data import EvalLoader
-from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation
+from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scoring
 from jaxcnn.train import figures
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
@@ -93,7 +93,7 @@ class _Run:
             self.log.say(moved)
         self.evaluator = Evaluator(
             with_norm(setup.task.model, groups=1, axis_name=None),
-            setup.preprocess,
+            Scoring(setup.preprocess),
             tuple(setup.source.class_names),
             setup.mapping,
         )

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from jaxcnn import parallel
 from jaxcnn.data import Example
-from jaxcnn.evaluation import Evaluation, evaluate, predict_step, wilson_interval
+from jaxcnn.evaluation import Evaluation, Scoring, evaluate, predict_step, wilson_interval
 from jaxcnn.preprocess import Preprocess
 
 CLASSES = tuple("abcdefg")
@@ -101,7 +101,7 @@ def test_scores_equal_numpy():
             return jnp.asarray(logits)
 
     batch = {"image": np.zeros((40, 2, 2, 1), np.uint8), "label": label}
-    scores = predict_step(Fixed(), (0.0,), (1.0,), {}, batch)
+    scores = predict_step(Fixed(), Scoring(PREPROCESS), {}, batch)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(scores["loss"], -np.log(p[np.arange(40), label]), rtol=1e-5)
     np.testing.assert_allclose(scores["confidence"], p.max(1), rtol=1e-5)
