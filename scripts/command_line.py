@@ -105,12 +105,49 @@ def add_network_arguments(parser: argparse.ArgumentParser, *, many: bool = False
     )
 
 
-def load_network(options: argparse.Namespace, source: str | None = None):
-    """The network that `add_network_arguments` asked for; `source` picks one of many."""
+def load_network(options: argparse.Namespace, source: str | None = None, which: str | None = None):
+    """What `add_network_arguments` asked for; `source` and `which` checkpoint pick one of many."""
     from jaxcnn import load_network as load
 
     name = options.network if source is None else source
-    return load(name, options.model, checkpoint=checkpoint(options.checkpoint))
+    return load(name, options.model, checkpoint=checkpoint(which or options.checkpoint))
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name what a network is judged on: `open_data` reads them."""
+    parser.add_argument("--dataset", help="default: the run's")
+    parser.add_argument("--split", help="default: the run's evaluation split, or the test split")
+    parser.add_argument("--data-dir", help="where TFDS datasets lie")
+    parser.add_argument("--batch-size", type=int, default=256, help="over all devices (256)")
+    parser.add_argument("--threads", type=int, default=8, help="that decode images (8)")
+    parser.add_argument("--max-bad", type=int, default=0, help="undecodable images left out (0)")
+
+
+def check_data_arguments(options: argparse.Namespace) -> None:
+    """Raises ValueError for numbers that cannot work."""
+    for name, least in (("batch_size", 1), ("threads", 1), ("max_bad", 0)):
+        check_at_least(options, name, least)
+
+
+def open_data(options: argparse.Namespace, network):
+    """The source that `add_data_arguments` asked for; of a run its own evaluation split."""
+    from jaxcnn.data import open_eval_source
+
+    data = network.config.data if network.config is not None else None
+    dataset = options.dataset or (data and data.dataset)
+    if not dataset:
+        raise ValueError(f"{network.source} is no run, so it needs data: give --dataset NAME.")
+    own = data is not None and dataset == data.dataset
+    split = options.split or (data.eval_split if own else None)
+    folder = options.data_dir or (data.data_dir if own else None)
+    return open_eval_source(dataset, split, data_dir=folder)
+
+
+def check_at_least(options: argparse.Namespace, name: str, least: int) -> None:
+    """Raises ValueError if a number among the arguments is too small."""
+    value = getattr(options, name)
+    if value < least:
+        raise ValueError(f"--{name.replace('_', '-')} {value} must be at least {least}.")
 
 
 def checkpoint(text: str) -> str | int:

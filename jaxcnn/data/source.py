@@ -43,10 +43,18 @@ class Source(Protocol):
       fingerprint: a hash that changes when the dataset, its version, split or size does.
     """
 
-    name: str
-    split: str
-    class_names: tuple[str, ...]
-    fingerprint: str
+    # Properties, so that a frozen record is a source too.
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 

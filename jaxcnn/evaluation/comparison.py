@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,19 @@ class Comparison:
       only_second: that only the second got right.
       neither: that both got wrong.
     """
+
+    # The keys of `rows`.
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "index",
+        "key",
+        "label",
+        "first",
+        "second",
+        "label_name",
+        "first_name",
+        "second_name",
+        "right",
+    )
 
     first: Predictions
     second: Predictions
@@ -62,9 +75,7 @@ class Comparison:
         """The comparison in words."""
         split = self.only_first + self.only_second
         if not split:
-            return (
-                "Both are right on the same examples: on these data nothing tells them apart."
-            )
+            return "Both are right on the same examples: on these data nothing tells them apart."
         low, high = (100 * x for x in self.interval)
         change = 100 * self.difference
         facts = (
@@ -74,8 +85,11 @@ class Comparison:
         )
         if self.p_value < _LEVEL:
             better = "B" if self.only_second > self.only_first else "A"
-            return f"{better} is better, and noise alone would seldom show it. {facts}"
-        return f"The difference may be noise: equal models would often show as much. {facts}"
+            return f"{better} is better: noise alone would seldom show as much. {facts}"
+        return (
+            "The difference may be noise: two equally good models would part as unevenly in "
+            f"{100 * self.p_value:.0f}% of such samples. {facts}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON values; accuracies and differences in percent."""

@@ -84,9 +84,7 @@ def predict_step(
     return result
 
 
-def _log_scores(
-    model: nn.Module, scoring: Scoring, variables: Any, images: jax.Array
-) -> jax.Array:
+def _log_scores(model: nn.Module, scoring: Scoring, variables: Any, images: jax.Array) -> jax.Array:
     """The logits, or of several views the logarithm of their mean probability; `[B, classes]`."""
     chosen = scoring.logit_index
 
@@ -307,11 +305,19 @@ class EvaluationSetup:
         for batch in self.loader:
             yield batch if targets is None else batch | {"targets": targets[batch["index"]]}
 
-    def run(self) -> Evaluation:
-        """One pass over all examples."""
+    def run(self, progress: Callable[[int], None] = lambda count: None) -> Evaluation:
+        """One pass over all examples; `progress` hears how many this process has handed over."""
+
+        def told() -> Iterator[dict[str, Any]]:
+            done = 0
+            for batch in self.batches():
+                yield batch
+                done += len(batch["index"]) * jax.process_count()
+                progress(min(done, len(self.source)))
+
         result = self.evaluator.run(
             self.variables,
-            self.batches(),
+            told(),
             len(self.source),
             bad_count=lambda: self.loader.bad_count,
         )
@@ -319,9 +325,7 @@ class EvaluationSetup:
         return result
 
 
-def check_classes(
-    model: nn.Module, variables: Any, preprocess: Preprocess, source: Any
-) -> None:
+def check_classes(model: nn.Module, variables: Any, preprocess: Preprocess, source: Any) -> None:
     """Raises ValueError if the network's logits are not the source's classes; computes nothing."""
     shape = (1, *preprocess.image_size, preprocess.channels)
     apply = functools.partial(model.apply, train=False)

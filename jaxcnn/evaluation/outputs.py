@@ -42,6 +42,7 @@ class Outputs:
         made: dict[pathlib.Path, pathlib.Path] = {}
         try:
             for path, write in self._writers.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
                 # The ending stays, since writers choose the format by it.
                 made[path] = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
                 write(made[path])

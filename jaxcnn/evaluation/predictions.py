@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ def read_predictions(path: str | pathlib.Path) -> Predictions:
     )
 
 
-def _names(numbers: dict[str, np.ndarray], columns: dict[str, Sequence[Any]]) -> dict[int, str]:
+def _names(numbers: dict[str, np.ndarray], columns: Mapping[str, Sequence[Any]]) -> dict[int, str]:
     names: dict[int, str] = {}
     for name in ("label", "prediction"):
         given = columns.get(f"{name}_name")

@@ -120,7 +120,9 @@ def per_class(result: Evaluation) -> list[dict[str, Any]]:
 
 def failed_record(source: str, error: BaseException, **facts: Any) -> dict[str, Any]:
     """The place of a network in a table that could not be evaluated."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if not isinstance(error, ValueError | OSError | FloatingPointError):
+        text = f"{type(error).__name__}: {text}"
     return {"model": source, "error": text, **facts}
 
 

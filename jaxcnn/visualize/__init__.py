@@ -12,6 +12,8 @@ from jaxcnn.visualize.curves import draw_curves
 from jaxcnn.visualize.kernels import FilterMatch, nearest_filter
 from jaxcnn.visualize.mistakes import draw_mistakes
 from jaxcnn.visualize.program import Program
+from jaxcnn.visualize.reliability import draw_reliability
+from jaxcnn.visualize.robustness import draw_robustness
 
 __all__ = [
     "CamResult",
@@ -20,6 +22,8 @@ __all__ = [
     "draw_confusion",
     "draw_curves",
     "draw_mistakes",
+    "draw_reliability",
+    "draw_robustness",
     "grad_cam",
     "nearest_filter",
 ]
