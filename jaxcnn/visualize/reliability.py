@@ -42,7 +42,7 @@ def draw_reliability(
         label="gap to confidence",
     )
     axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", lw=1, label="well calibrated")
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     axes.legend(frameon=False, loc="upper left")
     below.bar(middle, count, width, color=GRAY)
     below.set(xlabel="confidence", ylabel="examples")

@@ -42,7 +42,8 @@ def draw_robustness(
     figure = new_figure(5.6 * columns, 3.7 * rows + 0.5)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for kind, axes in zip(kinds, panels, strict=False):
-        _draw_panel(axes, {name: by_kind[kind] for name, by_kind in curves.items()}, chance)
+        none = "0" if kind == "shift" else "none"
+        _draw_panel(axes, none, {name: by_kind[kind] for name, by_kind in curves.items()}, chance)
         axes.set_xlabel(_AXES.get(kind, kind))
     for axes in panels[len(kinds) :]:
         axes.axis("off")
@@ -52,7 +53,10 @@ def draw_robustness(
 
 
 def _draw_panel(
-    axes: Axes, curves: Mapping[str, Sequence[Mapping[str, Any]]], chance: float | None
+    axes: Axes,
+    none: str,
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    chance: float | None,
 ) -> None:
     for number, (name, points) in enumerate(curves.items()):
         x = range(len(points))
@@ -63,7 +67,7 @@ def _draw_panel(
         marker = _MARKERS[number % len(_MARKERS)]
         axes.plot(x, mean, color=color, marker=marker, ms=5, label=name)
         levels = [row["level"] for row in points]
-    labels = ["none" if level is None else f"{level:g}" for level in levels]
+    labels = [none if level is None else f"{level:g}" for level in levels]
     axes.set_xticks(range(len(labels)), labels)
     if chance is not None:
         axes.axhline(100 * chance, color=GRAY, linestyle=":", linewidth=1, label="chance")
