@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from jaxcnn import weights
+from jaxcnn import parallel, weights
 from jaxcnn.models import create_model, model_info
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from jaxcnn.train.checkpoint import Checkpoints
@@ -150,6 +150,9 @@ def load_run(
             plan=plan,
         )
     )
+    if jax.process_count() > 1:
+        # Every process takes part in the reading, so the arrays are to lie on all devices.
+        template = parallel.make_mapping().abstract_state(template)
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints, read_only=True)
     try:
         steps = checkpoints.steps()
