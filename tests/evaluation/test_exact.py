@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 from flax import linen as nn
 
 from jaxcnn import parallel
 from jaxcnn.data import Example
-from jaxcnn.evaluation import Evaluation, Scoring, evaluate, predict_step, wilson_interval
+from jaxcnn.evaluation import Evaluation, Scoring, evaluate, predict_step
 from jaxcnn.preprocess import Preprocess
 
 CLASSES = tuple("abcdefg")
@@ -110,14 +109,77 @@ def test_scores_equal_numpy():
     np.testing.assert_array_equal(scores["rank"], np.argmax(order == label[:, None], axis=1))
 
 
-def test_wilson_interval_equals_scipys():
-    for successes, trials in ((0, 10), (7, 10), (8103, 10_000), (10, 10)):
-        expected = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
-        np.testing.assert_allclose(wilson_interval(successes, trials), expected, atol=1e-12)
-
-
 def test_a_label_outside_the_classes_is_refused():
     source = Pixels(20)
     source.label[7] = -1
     with pytest.raises(ValueError, match="label"):
         evaluate(Brightness(), {}, source, preprocess=PREPROCESS)
+
+
+class Fixed(nn.Module):
+    """Gives the same logits whatever it sees."""
+
+    logits: tuple
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return jnp.asarray(self.logits, jnp.float32)
+
+
+def _batch(label, **more):
+    return {"image": np.zeros((len(label), 2, 2, 1), np.uint8), "label": np.array(label)} | more
+
+
+def test_of_several_right_classes_the_best_counts():
+    logits = ((3.0, 2.0, 1.0, 0.0), (3.0, 2.0, 1.0, 0.0), (0.0, 1.0, 2.0, 3.0))
+    targets = np.array([[2, 1, -1], [0, 3, 1], [0, -1, -1]], np.int32)
+    batch = _batch([2, 0, 0], targets=targets)
+    scores = predict_step(Fixed(logits), Scoring(PREPROCESS), {}, batch)
+    np.testing.assert_array_equal(scores["rank"], [1, 0, 3])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = [p[0, [1, 2]].sum(), p[1, [0, 1, 3]].sum(), p[2, 0]]
+    np.testing.assert_allclose(scores["loss"], -np.log(right), rtol=1e-5)
+
+
+def test_of_fewer_classes_only_those_compete():
+    logits = ((5.0, 1.0, 3.0, 2.0), (0.0, 9.0, 1.0, 2.0))
+    scoring = Scoring(PREPROCESS, logit_index=(3, 1), scores=-1)
+    scores = predict_step(Fixed(logits), scoring, {}, _batch([0, 0]))
+    chosen = np.array(logits)[:, [3, 1]]
+    expected = np.exp(chosen) / np.exp(chosen).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores["scores"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(scores["prediction"], [0, 1])
+    np.testing.assert_array_equal(scores["rank"], [0, 1])
+
+
+def test_the_highest_scores_come_with_their_classes():
+    logits = ((0.0, 4.0, 1.0, 4.0),)
+    scores = predict_step(Fixed(logits), Scoring(PREPROCESS, scores=3), {}, _batch([2]))
+    p = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_array_equal(scores["score_classes"], [[1, 3, 2]])
+    np.testing.assert_allclose(scores["scores"], p[:, [1, 3, 2]], rtol=1e-5)
+
+
+def test_scores_that_are_not_finite_are_no_result():
+    class Broken(nn.Module):
+        @nn.compact
+        def __call__(self, images, *, train):
+            return jnp.where(images[:, 0, 0, :1] > 0.01, jnp.nan, jnp.ones((1, len(CLASSES))))
+
+    with pytest.raises(FloatingPointError, match=r"of \d+ of 20 examples are not finite, first of"):
+        evaluate(Broken(), {}, Pixels(20), preprocess=PREPROCESS)
+
+
+def test_a_network_of_other_classes_is_refused_before_it_computes():
+    class Three(nn.Module):
+        @nn.compact
+        def __call__(self, images, *, train):
+            return jnp.zeros((len(images), 3))
+
+    with pytest.raises(ValueError, match="'pixels' has 7 classes and the network scores 3"):
+        evaluate(Three(), {}, Pixels(20), preprocess=PREPROCESS)
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(ValueError, match="has no examples"):
+        evaluate(Brightness(), {}, Pixels(0), preprocess=PREPROCESS)
