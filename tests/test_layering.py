@@ -26,7 +26,9 @@ ALLOWED = {
     "parallel": {"processes"},
     "preprocess": set(),
     "explore": {"nn", "models", "analysis", "filters", "visualize", "data"},
-    "evaluation": {"nn", "models", "weights", "visualize", "data", "processes", "parallel"},
+    "evaluation": {
+        *("nn", "models", "weights", "filters", "visualize", "data", "processes", "parallel"),
+    },
     "train": {
         *("nn", "models", "weights", "visualize", "analysis", "transfer"),
         *("data", "processes", "parallel", "evaluation"),

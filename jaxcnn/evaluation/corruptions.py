@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
+
+from jaxcnn.filters.smooth import gaussian_kernel
 
 Border = Literal["black", "edge", "reflect", "wrap"]
 _PAD = {"black": "constant", "edge": "edge", "reflect": "symmetric", "wrap": "wrap"}
@@ -37,10 +38,19 @@ def shift(image: np.ndarray, down: int, right: int, border: Border = "black") ->
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur by a standard deviation in pixels, as Pillow computes it (three boxes)."""
-    if sigma <= 0:
-        return image
-    return _through_pillow(image, lambda picture: picture.filter(ImageFilter.GaussianBlur(sigma)))
+    """Gaussian blur by a standard deviation in pixels; beyond the border its pixels repeat."""
+    weights = gaussian_kernel(sigma)
+    radius = len(weights) // 2
+    values = image.astype(np.float64)
+    for axis in (0, 1):
+        pads = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
+        padded = np.pad(values, pads, mode="edge")
+        length = image.shape[axis]
+        values = np.zeros(image.shape)
+        for start, weight in enumerate(weights):
+            cut = padded[start : start + length] if axis == 0 else padded[:, start : start + length]
+            values += weight * cut
+    return np.rint(values).astype(np.uint8)
 
 
 def noise(image: np.ndarray, deviation: float, index: int) -> np.ndarray:
@@ -57,19 +67,10 @@ def noise(image: np.ndarray, deviation: float, index: int) -> np.ndarray:
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
     """What a JPEG file of a quality (1 to 100, Pillow's) keeps of the image."""
-
-    def encode(picture: Image.Image) -> Image.Image:
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
-        return Image.open(file)
-
-    return _through_pillow(image, encode)
-
-
-def _through_pillow(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     gray = image.shape[2] == 1
-    picture = Image.fromarray(image[:, :, 0] if gray else image)
-    pixels = np.asarray(change(picture))
+    file = io.BytesIO()
+    Image.fromarray(image[:, :, 0] if gray else image).save(file, "JPEG", quality=quality)
+    pixels = np.asarray(Image.open(file))
     return pixels[:, :, None] if gray else pixels
 
 
