@@ -66,7 +66,7 @@ def test_prediction_names_classes_and_refuses_what_is_no_image(run, tmp_path):
         ("train", ["digits_cnn", "--bach-size", "3"], "--batch-size"),
         ("train", ["digits_cnn", "--model", "smal_cnn"], "did you mean 'small_cnn'?"),
         ("train", ["digits_cnn", "--data.train-split", "trian"], "Did you mean 'train'?"),
-        ("evaluate", ["/nowhere"], "is no run's folder"),
+        ("evaluate", ["/nowhere"], "does not exist"),
         ("predict", ["/nowhere", "x.png"], "does not exist"),
     ],
 )
