@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from jaxcnn import data as data
     from jaxcnn import evaluation as evaluation
     from jaxcnn import filters as filters
+    from jaxcnn import probe as probe
     from jaxcnn import train as train
+    from jaxcnn import transfer as transfer
     from jaxcnn import visualize as visualize
     from jaxcnn import weights as weights
     from jaxcnn.analysis import summarize as summarize
@@ -44,13 +46,25 @@ __all__ = [
     "list_models",
     "load_network",
     "model_info",
+    "probe",
     "summarize",
     "train",
+    "transfer",
     "visualize",
     "weights",
 ]
 
-_ROOMS = ("analysis", "data", "evaluation", "filters", "train", "visualize", "weights")
+_ROOMS = (
+    "analysis",
+    "data",
+    "evaluation",
+    "filters",
+    "probe",
+    "train",
+    "transfer",
+    "visualize",
+    "weights",
+)
 _FUNCTIONS = {
     "Network": "train",
     "evaluate": "evaluation",

@@ -20,6 +20,7 @@ ALLOWED = {
     "visualize": {"nn", "models", "analysis", "filters"},
     "filters": set(),
     "transfer": {"nn", "models", "weights"},
+    "probe": {"nn", "models", "weights", "transfer", "data", "processes", "parallel"},
     "data": set(),
     "launcher": set(),
     "processes": set(),

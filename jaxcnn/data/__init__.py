@@ -15,7 +15,10 @@ from jaxcnn.data.loader import load_all as load_all
 from jaxcnn.data.order import Order as Order
 from jaxcnn.data.source import Example as Example
 from jaxcnn.data.source import Source as Source
+from jaxcnn.data.source import Subset as Subset
 from jaxcnn.data.source import open_source as open_source
+from jaxcnn.data.source import read_labels as read_labels
+from jaxcnn.data.source import sample as sample
 from jaxcnn.data.standard import STANDARD_SETS as STANDARD_SETS
 from jaxcnn.data.standard import EvalSource as EvalSource
 from jaxcnn.data.standard import match_classes as match_classes

@@ -84,6 +84,43 @@ def open_source(name: str, split: str, *, data_dir: str | None = None) -> Source
     return open_prepared(name, split, data_dir=data_dir)
 
 
+class Subset:
+    """Some examples of a source, in a given order, as a source of their own."""
+
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, np.int64)
+        self.name, self.split = source.name, source.split
+        self.class_names = source.class_names
+        self.fingerprint = hash_identity(source.fingerprint, self.indices.tolist())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+    def read_many(self, indices: Sequence[int]) -> list[Example]:
+        return read_many(self.source, self.indices[list(indices)].tolist())
+
+    def labels(self) -> np.ndarray:
+        return read_labels(self.source)[self.indices]
+
+
+def sample(source: Source, most: int, seed: int = 0) -> Source:
+    """The source itself, or `most` of its examples with each class's share kept, at random."""
+    if len(source) <= most:
+        return source
+    labels = read_labels(source)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    # The n-th example of a class with N of them stands at n / N: cut there, each keeps its share.
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return Subset(source, np.sort(np.argsort(place, kind="stable")[:most]))
+
+
 def hash_identity(*parts: Any) -> str:
     """A stable hash of JSON values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -113,10 +113,17 @@ def _load_weights(
         model=model,
         variables=weights.load(found.path, model),
         preprocess=preprocess or found.preprocess or default,
-        class_names=tuple(map(str, range(classes))),
+        class_names=_names(found.config.get("label_names"), classes),
         source=str(source),
         sha256=found.sha256,
     )
+
+
+def _names(labels: Any, classes: int) -> tuple[str, ...]:
+    """A repository's own names of its classes, where it has one for each."""
+    if isinstance(labels, list) and len(labels) == classes:
+        return tuple(map(str, labels))
+    return tuple(map(str, range(classes)))
 
 
 def load_run(

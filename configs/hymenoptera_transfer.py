@@ -1,0 +1,35 @@
+"""Ants and bees, 244 photos to train on, from a network of small images (docs/transfer.md).
+
+    python scripts/train.py hymenoptera_transfer --transfer.weights cifar_resnet20.safetensors \
+        --transfer.regime linear_probe
+
+Without --transfer.weights it trains from nothing. The images are 32x32, as the network's were:
+most of an ant is lost.
+"""
+
+from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from jaxcnn.train import DataConfig, OptimizerConfig, TrainConfig, epochs
+
+
+def config() -> TrainConfig:
+    return TrainConfig(
+        model="cifar_resnet20",
+        data=DataConfig(
+            dataset="hymenoptera",
+            eval_split="val",
+            image_size=(32, 32),
+            channels=3,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            resize="shorter",
+            flip=True,
+            pad_crop=2,
+        ),
+        optimizer=OptimizerConfig(
+            learning_rate=0.02, nesterov=True, weight_decay=5e-4, schedule="cosine"
+        ),
+        batch_size=32,
+        length=epochs(20),
+        eval_every=epochs(20),
+        checkpoint_every=epochs(10),
+    )

@@ -1,0 +1,85 @@
+"""The advice: its four cases, and the config that it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import probe
+from jaxcnn.models import create_model
+from jaxcnn.preprocess import Preprocess
+from jaxcnn.probe import advice as rules
+from jaxcnn.train import TrainConfig, TransferConfig
+
+SIZE = Preprocess((8, 8), 1, mean=(0.5,), std=(0.5,), resize="none")
+
+
+class Bars:
+    """Two classes told apart by the direction of stripes of random phase."""
+
+    name, split, fingerprint, class_names = "bars", "train", "x", ("flat", "steep")
+
+    def __init__(self, number: int) -> None:
+        rng = np.random.default_rng(0)
+        self._labels = np.arange(number) % 2
+        stripes = np.sin(np.arange(8) * 1.6 + rng.uniform(0, 6.3, (number, 1)))
+        flat = np.broadcast_to(stripes[:, :, None], (number, 8, 8))
+        images = np.where(self._labels[:, None, None] == 0, flat, flat.swapaxes(1, 2))
+        images = 127 + 100 * images + rng.normal(0, 8, images.shape)
+        self._images = images.clip(0, 255).astype(np.uint8)[..., None]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int):
+        from jaxcnn.data import Example
+
+        return Example(self._images[index], int(self._labels[index]), str(index))
+
+
+def test_separable_features_and_little_data_call_for_a_linear_probe():
+    model = create_model("small_cnn", num_classes=2)
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)), train=False)
+    found = probe.advise(model, variables, Bars(80), SIZE, weights="w", seed=0)
+    assert [d.tap for d in found.depths] == ["stage1", "stage2", "last"]
+    assert [d.channels for d in found.depths] == [32, 64, 128]
+    assert (found.num_examples, found.fewest, found.chance) == (80, 40, 0.5)
+    assert not found.enough and found.best.accuracy > 0.9
+    best, untrained = found.best.accuracy, max(d.random for d in found.depths)
+    assert found.gain == pytest.approx((best - untrained) / max(1 - untrained, 1e-9))
+    assert found.similar is (found.gain >= 0.5)
+
+
+@pytest.mark.parametrize(
+    ("similar", "enough", "regime"),
+    [
+        (True, False, "linear_probe"),
+        (True, True, "all"),
+        (False, False, "top_layers"),
+        (False, True, "all"),
+    ],
+)
+def test_each_case_of_the_table_gives_a_config_that_trains_so(similar, enough, regime, tmp_path):
+    transfer, reason = rules._choose(similar, enough, "net.safetensors", 2)
+    assert transfer.regime == regime and reason.endswith(".")
+    depth = probe.Depth("last", 64, 0.9, 0.01, 0.5)
+    advice = probe.Advice(500, 20, (depth,), 0.1, 0.8, similar, enough, transfer, reason)
+    text = probe.recipe_text(
+        advice, "cifar_resnet20", SIZE, dataset="digits", train_split="train", eval_split="test"
+    )
+    scope: dict = {}
+    exec(text, scope)
+    config = scope["config"]()
+    assert isinstance(config, TrainConfig) and config.transfer == transfer
+    assert config.data.image_size == (8, 8) and config.data.mean == (0.5,)
+    words = " ".join(probe.commands(advice, "cifar_resnet20", dataset="d", splits=("a", "b")))
+    assert "--transfer.weights net.safetensors" in words
+    assert ("scripts/probe.py" in words) is (regime == "linear_probe")
+    if transfer.stage_decay != 1:
+        assert "--transfer.stage-decay 0.5" in words
+    assert dataclasses.asdict(advice)["transfer"]["weights"] == "net.safetensors"
+    assert TransferConfig(**dataclasses.asdict(advice)["transfer"]) == transfer
