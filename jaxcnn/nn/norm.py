@@ -68,7 +68,7 @@ class BatchNorm(nn.Module):
                 "use a multiple."
             )
         grouped = x.reshape(config.groups, x.shape[0] // config.groups, *x.shape[1:])
-        mean, var, count = self._moments(grouped)
+        mean, var, count = self._moments(grouped, mean_average.value)
         y = self._affine(grouped, mean, var, scale, bias, dtype).reshape(x.shape)
         if not self.is_initializing():
             kept = var * (count / max(count - 1, 1)) if config.unbiased else var
@@ -77,11 +77,14 @@ class BatchNorm(nn.Module):
                 average.value = config.momentum * average.value + (1 - config.momentum) * batch
         return y
 
-    def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
+    def _moments(self, x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array, int]:
         """Mean and biased variance of each group [groups, 1, ..., C] and the values behind one."""
         axes = tuple(range(1, x.ndim - 1))
         count = math.prod(x.shape[1:-1])
-        x = x.astype(jnp.float32)
+        # Any shift gives the same variance; one near the mean keeps the difference of squares
+        # from cancelling where a channel's mean is large beside its deviation.
+        shift = jax.lax.stop_gradient(shift)
+        x = x.astype(jnp.float32) - shift
         # Mean and mean of squares in one pass over memory; float32 keeps what bf16 would lose.
         moments = jnp.stack(
             [jnp.mean(x, axes, keepdims=True), jnp.mean(jnp.square(x), axes, keepdims=True)]
@@ -90,7 +93,7 @@ class BatchNorm(nn.Module):
             moments = jax.lax.pmean(moments, self.config.axis_name)
             count *= jax.lax.axis_size(self.config.axis_name)
         mean, square = moments
-        return mean, jnp.maximum(square - jnp.square(mean), 0.0), count
+        return mean + shift, jnp.maximum(square - jnp.square(mean), 0.0), count
 
     def _affine(
         self, x: jax.Array, mean: Any, var: Any, scale: jax.Array, bias: jax.Array, dtype: Any
