@@ -8,6 +8,7 @@ figure. The changes are the same on every machine.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -32,7 +33,16 @@ def main(arguments: list[str]) -> int:
     for path in (options.figure, options.json, options.csv):
         if path is not None:
             outputs.check(path)
-    results = [_measure(name, options) for name in options.network]
+    names = options.names.split(",") if options.names else [None] * len(options.network)
+    results = [
+        _measure(network, name, options)
+        for network, name in zip(options.network, names, strict=True)
+    ]
+    if len({result.name for result, _ in results}) < len(results):
+        results = [
+            (dataclasses.replace(result, name=f"{i}: {result.name}"), classes)
+            for i, (result, classes) in enumerate(results, start=1)
+        ]
     if not processes.is_main():
         return 0
     _show([result for result, _ in results])
@@ -40,7 +50,7 @@ def main(arguments: list[str]) -> int:
         curves = {r.name: {kind: r.rows(kind) for kind in r.kinds()} for r, _ in results}
         classes = {count for _, count in results}
         chance = 1 / classes.pop() if len(classes) == 1 else None
-        title = f"{options.title or 'Accuracy on changed images'}"
+        title = options.title or "Accuracy on changed images"
         outputs.add(
             options.figure, lambda path: draw_robustness(curves, path, title=title, chance=chance)
         )
@@ -83,24 +93,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     command_line.check_data_arguments(options)
     conditions(tuple(options.corruptions.split(",")))
-    if options.names and len(options.names.split(",")) != len(options.network):
-        raise ValueError(f"--names {options.names}: give {len(options.network)}, by commas.")
+    names = options.names.split(",") if options.names else []
+    if names and (len(names) != len(options.network) or len(set(names)) < len(names)):
+        raise ValueError(f"--names {options.names}: give {len(options.network)}, all different.")
     if options.figure and options.figure.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--figure {options.figure}: the ending must be .png, .svg or .pdf.")
     return options
 
 
-def _measure(name: str, options: argparse.Namespace) -> tuple[Robustness, int]:
+def _measure(given: str, name: str | None, options: argparse.Namespace) -> tuple[Robustness, int]:
     """One network's counts, and its number of classes."""
-    network = command_line.load_network(options, name)
+    network = command_line.load_network(options, given)
     source = command_line.open_data(options, network)
     how = Options(batch_size=options.batch_size, threads=options.threads, max_bad=options.max_bad)
     setup, _ = prepare_network(network, source, how)
-    label = network.name
-    if options.names:
-        label = options.names.split(",")[options.network.index(name)]
-    elif len(options.network) > 1 and len(set(options.network)) > 1:
-        label = f"{network.name} ({pathlib.Path(network.source).name})"
+    where = f" ({pathlib.Path(network.source).name})" if len(options.network) > 1 else ""
+    label = name or f"{network.name}{where}"
     with rich.progress.Progress(
         console=rich.console.Console(stderr=True),
         transient=True,

@@ -157,9 +157,10 @@ def load_run(
             plan=plan,
         )
     )
-    if jax.process_count() > 1:
-        # Every process takes part in the reading, so the arrays are to lie on all devices.
-        template = parallel.make_mapping().abstract_state(template)
+    # A run may have been trained on devices that are not here. Every process takes part in the
+    # reading, so with several the arrays are to lie on all devices; else one is enough.
+    limit = 1 if jax.process_count() == 1 else None
+    template = parallel.make_mapping(limit=limit).abstract_state(template)
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints, read_only=True)
     try:
         steps = checkpoints.steps()
