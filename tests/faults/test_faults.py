@@ -44,7 +44,8 @@ CASES = [
 def results(tmp_path_factory) -> dict[str, dict]:
     """All cases in one program, which imports JAX once."""
     command = [sys.executable, str(HERE / "program.py"), str(tmp_path_factory.mktemp("f")), *CASES]
-    environ = dict(os.environ, PYTHONPATH=str(ROOT / "scripts"))
+    path = os.pathsep.join([str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")])
+    environ = dict(os.environ, PYTHONPATH=path)
     done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=900)
     line = next((x for x in done.stdout.splitlines() if x.startswith("RESULTS")), None)
     assert line is not None, done.stdout + done.stderr
