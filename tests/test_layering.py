@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxcnn"
 ALLOWED = {
     "nn": set(),
     "models": {"nn"},
-    "weights": {"nn", "models"},
+    "weights": {"nn", "models", "analysis"},
     "analysis": {"nn", "models"},
     "visualize": {"nn", "models", "analysis", "filters"},
     "filters": set(),

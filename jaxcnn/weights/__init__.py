@@ -1,5 +1,8 @@
 """Weights in and out: PyTorch's state dicts, safetensors and npz; never a pickle."""
 
+from jaxcnn.weights.audit import Audit as Audit
+from jaxcnn.weights.audit import audit as audit
+from jaxcnn.weights.audit import record as record
 from jaxcnn.weights.convert import from_torch as from_torch
 from jaxcnn.weights.convert import names as names
 from jaxcnn.weights.convert import to_torch as to_torch

@@ -94,7 +94,7 @@ def to_torch(
     flat = flatten_dict(jax.device_get(dict(variables)))
     kept = {path: value for path, value in flat.items() if path[0] == COUNTER}
     flat = {path: np.asarray(value) for path, value in flat.items() if path[0] != COUNTER}
-    _check_variables(flat, model, size)
+    check_variables(variables, model, size)
 
     found = chosen.entries(flat)
     state_dict = {name: entry.to_theirs(flat[entry.path]) for name, entry in found.items()}
@@ -117,6 +117,25 @@ def names(
     found = {name: entry.their_shape for name, entry in chosen.entries(ours).items()}
     counted = chosen.table is not None and chosen.table.counters
     return found | dict.fromkeys(chosen.counters(ours) if counted else (), ())
+
+
+def statistics(model: nn.Module, image_size: int | Size | None = None) -> dict[str, Path]:
+    """Where the running statistics lie in our variables, by any of their names."""
+    size = _size(model, image_size)
+    ours = layout.shapes(model, size, model.spec.channels)
+    norms = [path for path in ours if path[0] == "batch_stats"]
+    return {naming.name(p): p for naming in _namings(model, size).values() for p in norms}
+
+
+def dense_after_flatten(
+    model: nn.Module, image_size: int | Size | None = None
+) -> list[tuple[Path, Size]]:
+    """The dense layers that read a flattened map: their modules, and the map's size."""
+    size = _size(model, image_size)
+    table = tables(model, size)["torch"]
+    modules = {path[1:-1] for path in layout.shapes(model, size, model.spec.channels)}
+    grids = {module: table.find("/".join(module))[1].grid for module in modules}
+    return sorted((module, grid) for module, grid in grids.items() if grid != (1, 1))
 
 
 def assemble(
@@ -308,19 +327,24 @@ def _fresh(
     return jax.jit(init)(key) if paths else {}
 
 
-def _check_variables(flat: Mapping[Path, np.ndarray], model: nn.Module, size: Size) -> None:
+def check_variables(
+    variables: Mapping[str, Any], model: nn.Module, image_size: int | Size | None = None
+) -> None:
+    """Raises WeightsError, naming every mismatch, unless the variables are the network's."""
+    size = _size(model, image_size)
+    flat = {path: v for path, v in flatten_dict(dict(variables)).items() if path[0] != COUNTER}
     table = tables(model, size)["torch"]
     first = ("params", *table.first.split("/"), "kernel")
     channels = None
     if first in flat:
-        channels = layout.channels_of(flat[first].shape, Naming(None), size)
+        channels = layout.channels_of(tuple(flat[first].shape), Naming(None), size)
     wanted = layout.shapes(model, size, channels or model.spec.channels)
     problems = [f"missing: {'/'.join(path)}" for path in wanted if path not in flat]
     problems += [f"left over: {'/'.join(path)}" for path in flat if path not in wanted]
     problems += [
-        f"shape of {'/'.join(path)}: {flat[path].shape}, the network's is {tuple(value.shape)}"
+        f"shape of {'/'.join(path)}: {flat[path].shape}, the network's is {value.shape}"
         for path, value in wanted.items()
-        if path in flat and flat[path].shape != tuple(value.shape)
+        if path in flat and tuple(flat[path].shape) != tuple(value.shape)
     ]
     if problems:
         text = "\n  ".join(problems)
