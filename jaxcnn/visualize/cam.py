@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcnn.visualize.canvas import AMOUNT, Panel, Row, Scale, draw_grid
 from jaxcnn.visualize.program import Program, choose_classes
 
 
@@ -96,6 +98,28 @@ def cam_of(
     classes: int | Sequence[int] | None = None,
 ) -> CamResult:
     """`grad_cam` for a network that is traced already, with weights of the same shapes."""
+    images = jnp.asarray(images, jnp.float32)
+    logits = np.asarray(jax.jit(lambda w, x: program.run(w, x)[0])(weights, images))
+    chosen = choose_classes(logits, classes)
+    rows = np.arange(len(chosen))
+    return CamResult(
+        layer=layer,
+        classes=chosen,
+        scores=logits[rows, chosen],
+        probabilities=np.asarray(jax.nn.softmax(logits))[rows, chosen],
+        maps=np.asarray(cam_function(program, layer)(weights, images, jnp.asarray(chosen))),
+        image_size=(images.shape[1], images.shape[2]),
+    )
+
+
+def cam_function(
+    program: Program, layer: str
+) -> Callable[[Sequence[Any], jax.Array, jax.Array], jax.Array]:
+    """A compiled function (weights, images, classes [B]) -> maps [B, h, w].
+
+    Raises:
+      ValueError: an unknown layer, or one without an extent in space.
+    """
     shape = program.shape(layer)
     if len(shape) != 4:
         spatial = [n for n in reversed(program.layers) if len(program.shapes[n]) == 4]
@@ -106,11 +130,7 @@ def cam_of(
         )
 
     @jax.jit
-    def forward(weights: Any, images: Any) -> jax.Array:
-        return program.run(weights, images)[0]
-
-    @jax.jit
-    def backward(weights: Any, images: Any, chosen: jax.Array) -> jax.Array:
+    def maps(weights: Sequence[Any], images: jax.Array, chosen: jax.Array) -> jax.Array:
         def score(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
             logits, values = program.run(weights, images, capture=[layer], shift={layer: shift})
             return jnp.take_along_axis(logits, chosen[:, None], 1).sum(), values[layer]
@@ -119,21 +139,48 @@ def cam_of(
         channels = gradient.mean(axis=(1, 2), keepdims=True)
         return jax.nn.relu((channels * activations).sum(axis=-1))
 
-    images = jnp.asarray(images, jnp.float32)
-    logits = forward(weights, images)
-    chosen = choose_classes(logits, classes)
-    rows = np.arange(len(chosen))
-    return CamResult(
-        layer=layer,
-        classes=chosen,
-        scores=np.asarray(logits)[rows, chosen],
-        probabilities=np.asarray(jax.nn.softmax(logits))[rows, chosen],
-        maps=np.asarray(backward(weights, images, jnp.asarray(chosen))),
-        image_size=(images.shape[1], images.shape[2]),
-    )
+    return maps
 
 
 def upsample(maps: Any, image_size: tuple[int, int]) -> np.ndarray:
     """Maps [B, h, w] in the photo's pixels, [B, H, W], bilinear."""
     maps = jnp.asarray(maps)
     return np.asarray(jax.image.resize(maps, (maps.shape[0], *image_size), "bilinear"))
+
+
+def draw_cam(
+    photos: np.ndarray,
+    result: CamResult,
+    class_names: Sequence[str],
+    path: pathlib.Path,
+    *,
+    title: str = "",
+) -> None:
+    """Photos uint8 [B, H, W, C] with their maps laid over them."""
+    titles = class_titles(result.classes, class_names, result.probabilities)
+    draw_grid(
+        [
+            Row("photo", [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]),
+            Row("Grad-CAM", cam_panels(photos, result), CAM_SCALE),
+        ],
+        path,
+        title=f"{title}: where the evidence for a class is\n(Grad-CAM at {result.layer})",
+    )
+
+
+CAM_SCALE = Scale("evidence (share of the largest)", AMOUNT, (0, 1))
+
+
+def cam_panels(photos: np.ndarray, result: CamResult) -> list[Panel]:
+    """Photos with the maps over them, or with "no positive evidence"."""
+    return [
+        Panel(photo, over=heat if some else None, note="" if some else "no positive\nevidence")
+        for photo, heat, some in zip(photos, result.upsampled, result.evidence, strict=True)
+    ]
+
+
+def class_titles(
+    classes: np.ndarray, class_names: Sequence[str], probabilities: np.ndarray
+) -> list[str]:
+    """`cat (93%)` for each image."""
+    return [f"{class_names[c]} ({p:.0%})" for c, p in zip(classes, probabilities, strict=True)]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GRAY = "#2563b0", "#d9661f", "#6b7280"
+# Okabe and Ito's colours, which stay apart for colour-blind eyes, without the yellow.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Amounts, and signed values: both are read without red against green, the first also in gray.
+AMOUNT, SIGNED, DROP = "inferno", "PuOr", "PuOr_r"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -26,5 +37,106 @@ def quiet(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes PNG or SVG, by the file's ending."""
-    figure.savefig(path, dpi=150)
+    """Writes PNG or SVG, by the file's ending; equal figures give equal files."""
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise ValueError(f"{path}: figures are written as .png or .svg.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    svg = path.suffix.lower() == ".svg"
+    with matplotlib.rc_context({"svg.hashsalt": "jaxcnn"}):
+        figure.savefig(path, dpi=150, metadata={"Date": None} if svg else None)
+
+
+@dataclasses.dataclass
+class Panel:
+    """One picture of a grid.
+
+    Attributes:
+      image: uint8 or float in [0, 1], [H, W] or [H, W, C]; values [H, W] where `cmap` is given.
+      cmap: of values, with their range `limits`; the values' own without one.
+      over: values [H, W] in [0, 1] that are laid over the image in `AMOUNT`.
+      note: text across the picture.
+      title: text above it.
+    """
+
+    image: np.ndarray
+    cmap: str | None = None
+    limits: tuple[float, float] | None = None
+    over: np.ndarray | None = None
+    note: str = ""
+    title: str = ""
+
+    def draw(self, axes: Axes) -> None:
+        values = self.image[..., 0] if self.image.ndim == 3 and self.image.shape[-1] == 1 else None
+        values = self.image if values is None else values
+        low, high = self.limits or (None, None)
+        options: dict[str, Any] = {"cmap": self.cmap, "vmin": low, "vmax": high}
+        if self.cmap is None:
+            white = 255 if values.dtype == np.uint8 else 1
+            options = {"cmap": "gray", "vmin": 0, "vmax": white} if values.ndim == 2 else {}
+        if self.over is None:
+            axes.imshow(values, interpolation="nearest", **options)
+        else:
+            axes.imshow(gray(values), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(self.over, cmap=AMOUNT, vmin=0, vmax=1, alpha=0.6)
+        if self.title:
+            axes.set_title(self.title, fontsize=11)
+        if self.note:
+            box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 3}
+            axes.text(
+                *(0.5, 0.5, self.note),
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                fontsize=10,
+                bbox=box,
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A colour bar beside a row: what its colours mean."""
+
+    label: str
+    cmap: str
+    limits: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of panels, what it shows, and what its colours mean."""
+
+    label: str
+    panels: Sequence[Panel]
+    scale: Scale | None = None
+
+
+def draw_grid(rows: Sequence[Row], path: pathlib.Path, *, title: str, side: float = 1.9) -> None:
+    """A table of pictures: a labelled row for each kind, a column for each photo."""
+    columns = max(len(row.panels) for row in rows)
+    wide = any(row.scale for row in rows)
+    width = max(side * columns + 1.1 + 1.3 * wide, 5.5)
+    figure = new_figure(width, (side + 0.25) * len(rows) + 0.75)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, row in zip(grid, rows, strict=True):
+        for axes, panel in zip(line, row.panels, strict=False):
+            panel.draw(axes)
+        axes = line[0]
+        axes.set_axis_on()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_ylabel(row.label, fontsize=11)
+        if row.scale is not None:
+            shades = ScalarMappable(Normalize(*row.scale.limits), row.scale.cmap)
+            bar = figure.colorbar(shades, ax=list(line), shrink=0.9, aspect=14)
+            bar.set_label(row.scale.label, fontsize=10)
+    figure.suptitle(title, fontweight="bold", fontsize=13)
+    save(figure, path)
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """A photo's brightness in [0, 1], [H, W]."""
+    values = image / 255 if image.dtype == np.uint8 else image
+    return values.mean(axis=-1) if values.ndim == 3 else values

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxcnn.visualize.canvas import BLUE, GRAY, ORANGE, new_figure, quiet, save
+from jaxcnn.visualize.canvas import BLUE, GRAY, LINES, ORANGE, new_figure, quiet, save
 
 
 def draw_curves(
@@ -52,5 +52,53 @@ def draw_curves(
         axes.set_xlabel("epoch")
         quiet(axes)
     loss.legend(frameon=False)
+    figure.suptitle(title, fontweight="bold")
+    save(figure, path)
+
+
+def draw_runs(
+    runs: Mapping[str, tuple[Sequence[Mapping[str, Any]], float]],
+    path: pathlib.Path,
+    *,
+    title: str = "Learning curves",
+) -> None:
+    """Learning curves of several runs in one figure, a colour for each.
+
+    Args:
+      runs: by name, the rows of its `metrics.jsonl` and its steps per epoch.
+      path: PNG or SVG.
+      title: of the figure.
+
+    Raises:
+      ValueError: no runs, or one that has no rows yet.
+    """
+    if not runs:
+        raise ValueError("draw_runs needs at least one run.")
+    figure = new_figure(12, 4.6)
+    loss, accuracy = figure.subplots(1, 2)
+    for number, (name, (rows, steps_per_epoch)) in enumerate(runs.items()):
+        if not rows:
+            raise ValueError(f"run {name!r} has no rows in its metrics.jsonl yet; train it first.")
+        color = LINES[number % len(LINES)]
+        train = [r for r in rows if r["kind"] == "train"]
+        evals = [r for r in rows if r["kind"] == "eval"]
+        x = [r["step"] / steps_per_epoch for r in train]
+        loss.plot(x, [r["loss"] for r in train], ":", color=color, linewidth=1.4)
+        accuracy.plot(x, [100 * r["accuracy"] for r in train], ":", color=color, linewidth=1.4)
+        x = [r["step"] / steps_per_epoch for r in evals]
+        marker = "o" if len(evals) < 30 else None
+        style: dict[str, Any] = {"color": color, "linewidth": 2, "marker": marker, "ms": 4}
+        label = f"{name}: {evals[-1]['top1']:.2f}%" if evals else name
+        loss.plot(x, [r["loss"] for r in evals], **style)
+        accuracy.plot(x, [r["top1"] for r in evals], **style, label=label)
+    loss.plot([], [], ":", color=GRAY, label="training, as optimised")
+    loss.plot([], [], color=GRAY, linewidth=2, label="evaluation")
+    loss.set_yscale("log")
+    loss.set_title("Loss (cross entropy)")
+    accuracy.set_title("Accuracy (%)")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("epoch")
+        axes.legend(frameon=False)
+        quiet(axes)
     figure.suptitle(title, fontweight="bold")
     save(figure, path)

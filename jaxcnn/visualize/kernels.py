@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 
 from jaxcnn import filters
+from jaxcnn.visualize.canvas import GRAY, new_figure, save
+from jaxcnn.visualize.program import Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,3 +74,91 @@ def nearest_filter(kernel: Any) -> FilterMatch:
         color=sign * right[0],
         share=float(sizes[0] ** 2 / (sizes**2).sum()),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstLayer:
+    """The kernels of a network's first convolution.
+
+    Attributes:
+      layer: its path.
+      kernels: float [h, w, C, F].
+      matches: what each of the F is nearest to.
+    """
+
+    layer: str
+    kernels: np.ndarray
+    matches: list[FilterMatch]
+
+
+def first_layer(
+    model: nn.Module,
+    variables: Any,
+    image_shape: Sequence[int],
+    *,
+    layer: str | None = None,
+    call_args: Mapping[str, Any] | None = None,
+) -> FirstLayer:
+    """The kernels of the first convolution that runs, or of another, with their nearest filters.
+
+    Args:
+      model: any Linen module.
+      variables: its variables.
+      image_shape: `[H, W, C]` of its images.
+      layer: the path of another convolution.
+      call_args: further arguments of the module's call.
+
+    Raises:
+      ValueError: the network has no convolution, or none at that path.
+    """
+    program = Program(model, variables, np.empty((1, *image_shape)), call_args=call_args)
+    found = dict(program.convolutions())
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no convolution, so no kernels to show.")
+    name = next(iter(found)) if layer is None else layer
+    if name not in found:
+        raise ValueError(program.unknown(name, list(found), "convolution"))
+    kernels = np.asarray(found[name], np.float64)
+    return FirstLayer(
+        name, kernels, [nearest_filter(kernels[..., i]) for i in range(kernels.shape[-1])]
+    )
+
+
+def draw_kernels(found: FirstLayer, path: pathlib.Path, *, title: str = "") -> None:
+    """Each kernel beside the classical filter that it is nearest to, the nearest pairs first.
+
+    Kernels of three channels are shown as colours, others as their dominant pattern; in both
+    mid-gray is zero and each is stretched to its largest value.
+    """
+    height, width, channels, count = found.kernels.shape
+    order = sorted(range(count), key=lambda i: -found.matches[i].similarity)
+    columns = min(8, max(4, round(count**0.5)))
+    lines = -(-count // columns)
+    figure = new_figure(1.75 * columns, 1.3 * lines + 0.9)
+    grid = figure.subplots(lines, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    bank = filters.classical_kernels(max(height, width, 3) + 1 - max(height, width, 3) % 2)
+    for place, i in enumerate(order):
+        match = found.matches[i]
+        left, right = grid[place // columns][2 * (place % columns) :][:2]
+        kernel = found.kernels[..., i] if channels == 3 else match.pattern
+        left.imshow(_around_gray(kernel), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        classical = bank.get(match.name, np.zeros((3, 3))) * (np.sign(match.correlation) or 1)
+        right.imshow(_around_gray(classical), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        left.set_title(f"{i}", fontsize=9, color=GRAY)
+        sign = "\N{MINUS SIGN}" if match.correlation < 0 else ""
+        right.set_title(f"{sign}{match.name}\n{match.similarity:.2f}", fontsize=8)
+    shown = "in colour" if channels == 3 else "its dominant pattern"
+    figure.suptitle(
+        f"{title}: the {count} kernels of {found.layer} ({height}x{width}), {shown},\neach beside "
+        "the classical filter nearest to it, with the similarity (cosine)",
+        fontweight="bold",
+        fontsize=12,
+    )
+    save(figure, path)
+
+
+def _around_gray(values: np.ndarray) -> np.ndarray:
+    largest = np.abs(values).max() or 1.0
+    return 0.5 + 0.5 * values / largest

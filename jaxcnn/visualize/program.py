@@ -13,7 +13,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from jaxcnn.analysis.rules import shape_of
-from jaxcnn.analysis.trace import Trace, trace
+from jaxcnn.analysis.trace import Trace, mode_arguments, trace
 from jaxcnn.models.taps import spatial_tap
 from jaxcnn.visualize.interpret import Interpreter, Place, Unary, origin, places
 
@@ -49,6 +49,7 @@ class Program:
         self.model = model
         self.image_shape = shape
         batch, height, width, channels = shape
+        self._call_args = call_args or {}
         self._trace = trace(
             model, (height, width), channels=channels, batch_size=batch, call_args=call_args
         )
@@ -118,19 +119,38 @@ class Program:
         declared = spatial_tap(getattr(self.model, "taps", ()))
         if declared is not None:
             return declared
-        for name, kernel in reversed(self.convolutions()):
-            if kernel and name in self._places:
+        for name, _ in reversed(self.convolutions()):
+            if name in self._places:
                 return name
         raise ValueError(
             f"{type(self.model).__name__} has no convolution, so there is no map for Grad-CAM to "
             "weigh; saliency and occlusion work for any network."
         )
 
-    def convolutions(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Module paths with a kernel [h, w, C, F], in the order in which they first run."""
-        kernels = {o[1:-1]: o for o, w in self.named_weights() if o[0] == "params" and w.ndim == 4}
-        paths = dict.fromkeys(call.path for call in self._trace.calls if call.path in kernels)
-        return [("/".join(path), kernels[path]) for path in paths]
+    def kernels(self) -> list[tuple[str, Any]]:
+        """Module paths and their `kernel` parameters, in the order in which they first run."""
+        found = {
+            path[1:-1]: weight
+            for path, weight in self.named_weights()
+            if path[0] == "params" and path[-1] == "kernel"
+        }
+        paths = dict.fromkeys(call.path for call in self._trace.calls if call.path in found)
+        return [("/".join(path), found[path]) for path in paths]
+
+    def convolutions(self) -> list[tuple[str, Any]]:
+        """Those of `kernels` that are [h, w, C, F]."""
+        return [(name, kernel) for name, kernel in self.kernels() if kernel.ndim == 4]
+
+    def blocks(self) -> list[str]:
+        """The outermost modules that have weights, in the order in which they first run."""
+        have = {path[1] for path, _ in self.named_weights()}
+        called = [call.path[0] for call in self._trace.calls if call.path and call.path[0] in have]
+        return list(dict.fromkeys([*called, *sorted(have)]))
+
+    def initial_weights(self, seed: int) -> list[Any]:
+        """Weights as the modules draw them before training, in the order of `weights`."""
+        drawn = initial_variables(self.model, self.image_shape[1:], seed, self._call_args)
+        return _flat_weights(self._trace, drawn)
 
     def _logits(self, outputs: Sequence[Any]) -> jax.Array:
         logits = outputs[0]
@@ -146,10 +166,28 @@ class Program:
     def _place(self, name: str) -> Place:
         if name in self._places:
             return self._places[name]
-        near = difflib.get_close_matches(name, self.layers, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(map(repr, near))}?" if near else ""
-        hint = hint or f"there are {', '.join(self.layers[:12])}, ..."
-        raise ValueError(f"{type(self.model).__name__} has no layer or tap {name!r}; {hint}")
+        raise ValueError(self.unknown(name, self.layers, "layer or tap"))
+
+    def unknown(self, name: str, known: Sequence[str], kind: str) -> str:
+        """What is said of a name that is not there, with the nearest that are."""
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {listed}."
+        return f"{type(self.model).__name__} has no {kind} {name!r}; {hint}"
+
+
+def initial_variables(
+    model: nn.Module,
+    image_shape: Sequence[int],
+    seed: int,
+    call_args: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A module's variables before training, for images of `[H, W, C]`, without what it sows."""
+    arguments = {**mode_arguments(model, train=False), **(call_args or {})}
+    keys = dict(zip(("params", "dropout"), jax.random.split(jax.random.key(seed)), strict=True))
+    images = jnp.zeros((1, *image_shape))
+    drawn = jax.jit(lambda: model.init(keys, images, **arguments))()
+    return {name: value for name, value in drawn.items() if name != "intermediates"}
 
 
 def choose_classes(logits: jax.Array, classes: Any = None) -> np.ndarray:

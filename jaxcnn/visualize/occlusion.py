@@ -1,0 +1,168 @@
+"""What happens to a class's probability where a patch of the photo is covered."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn.visualize.cam import class_titles
+from jaxcnn.visualize.canvas import DROP, Panel, Row, Scale, draw_grid
+from jaxcnn.visualize.program import Program, choose_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class OcclusionResult:
+    """The network's answers to covered photos.
+
+    Attributes:
+      classes: int [B], whose probability.
+      probabilities: float [B], of the whole photo.
+      covered: float [B, rows, columns], with the patch at that place.
+      tops, lefts: int, where the patch begins, in pixels; the last ones end at the edge.
+      patch: height and width of the patch in pixels.
+      image_size: of the photos.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    covered: np.ndarray
+    tops: np.ndarray
+    lefts: np.ndarray
+    patch: tuple[int, int]
+    image_size: tuple[int, int]
+
+    @property
+    def drops(self) -> np.ndarray:
+        """float [B, rows, columns]: what covering takes from the probability, -1 to 1."""
+        return self.probabilities[:, None, None] - self.covered
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """float [B, H, W]: the mean drop over all patches that cover a pixel."""
+        total = np.zeros((len(self.classes), *self.image_size))
+        times = np.zeros(self.image_size)
+        for row, top in enumerate(self.tops):
+            for column, left in enumerate(self.lefts):
+                here = np.s_[top : top + self.patch[0], left : left + self.patch[1]]
+                total[(slice(None), *here)] += self.drops[:, row, column, None, None]
+                times[here] += 1
+        return total / times
+
+
+def occlusion(
+    model: nn.Module,
+    variables: Any,
+    images: Any,
+    *,
+    classes: int | Sequence[int] | None = None,
+    patch: int | tuple[int, int] | None = None,
+    stride: int | None = None,
+    value: float | Sequence[float] = 0.0,
+    batch_size: int = 64,
+    call_args: Mapping[str, Any] | None = None,
+) -> OcclusionResult:
+    """Slide a patch over each photo and record the class's probability (Zeiler and Fergus 2014).
+
+    Args:
+      model, variables, classes, call_args: as for `grad_cam`; any network will do.
+      images: float [B, H, W, C], normalised.
+      patch: side, or height and width, in pixels; a quarter of the shorter side by default.
+      stride: pixels between places; half of the patch by default.
+      value: of the patch, for all channels or each, in normalised units; 0 is the mean that the
+        normalisation subtracts, the gray of the paper.
+      batch_size: covered photos at once.
+
+    Raises:
+      ValueError: as `grad_cam`; a patch that does not fit, or a stride that leaves gaps.
+    """
+    images = jnp.asarray(images, jnp.float32)
+    first = Program(model, variables, images, call_args=call_args)
+    logits = jax.jit(lambda w, x: first.run(w, x)[0])(first.weights, images)
+    chosen = choose_classes(logits, classes)
+    count, height, width, _ = images.shape
+    size = _patch(patch, height, width)
+    step = stride or max(1, min(size) // 2)
+    if not 1 <= step <= min(size):
+        raise ValueError(f"stride={stride} with a patch of {size[0]}x{size[1]}: use 1..{min(size)}")
+    tops, lefts = _starts(height, size[0], step), _starts(width, size[1], step)
+    corners = [(i, t, c) for i in range(count) for t in tops for c in lefts]
+    batch = jnp.zeros((min(batch_size, len(corners)), *images.shape[1:]))
+    program = Program(model, variables, batch, call_args=call_args)
+
+    @jax.jit
+    def covered(weights: Any, photos: Any, which: Any, top: Any, left: Any) -> jax.Array:
+        row = jnp.arange(height)[:, None]
+        column = jnp.arange(width)[None]
+        top, left = top[:, None, None], left[:, None, None]
+        inside = (row >= top) & (row < top + size[0]) & (column >= left) & (column < left + size[1])
+        hidden = jnp.where(inside[..., None], jnp.asarray(value, jnp.float32), photos[which])
+        return jax.nn.softmax(program.run(weights, hidden)[0])
+
+    answers = np.empty(len(corners), np.float32)
+    length = program.image_shape[0]
+    for start in range(0, len(corners), length):
+        part = np.array(corners[start : start + length])
+        rows = np.resize(part, (length, 3))  # the last batch is filled up by repetition
+        out = np.asarray(covered(program.weights, images, *rows.T))[: len(part)]
+        answers[start : start + len(part)] = out[np.arange(len(part)), chosen[part[:, 0]]]
+    return OcclusionResult(
+        classes=chosen,
+        probabilities=np.asarray(jax.nn.softmax(logits))[np.arange(count), chosen],
+        covered=answers.reshape(count, len(tops), len(lefts)),
+        tops=tops,
+        lefts=lefts,
+        patch=size,
+        image_size=(height, width),
+    )
+
+
+def _patch(patch: int | tuple[int, int] | None, height: int, width: int) -> tuple[int, int]:
+    if patch is None:
+        patch = max(1, min(height, width) // 4)
+    size = (patch, patch) if isinstance(patch, int) else (patch[0], patch[1])
+    if min(size) < 1 or size[0] > height or size[1] > width:
+        raise ValueError(
+            f"a patch of {size[0]}x{size[1]} does not fit a photo of {height}x{width}; take a "
+            "smaller one."
+        )
+    return size
+
+
+def _starts(length: int, size: int, step: int) -> np.ndarray:
+    """Where patches begin so that every pixel is covered by one."""
+    return np.unique(np.append(np.arange(0, length - size + 1, step), length - size))
+
+
+def draw_occlusion(
+    photos: np.ndarray,
+    result: OcclusionResult,
+    class_names: Sequence[str],
+    path: pathlib.Path,
+    *,
+    title: str = "",
+) -> None:
+    """Photos uint8 [B, H, W, C] above what covering each pixel takes from the probability."""
+    titles = class_titles(result.classes, class_names, result.probabilities)
+    pixels = 100 * result.pixels
+    most = float(np.abs(pixels).max()) or 1.0
+    height, width = result.patch
+    draw_grid(
+        [
+            Row("photo", [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]),
+            Row(
+                f"{height}x{width} pixels\ncovered",
+                [Panel(p, DROP, (-most, most)) for p in pixels],
+                Scale("probability lost (points)", DROP, (-most, most)),
+            ),
+        ],
+        path,
+        title=f"{title}: what the network misses when it is covered\n(occlusion; the other colour: "
+        "covering helps)",
+    )
