@@ -150,6 +150,21 @@ def check_at_least(options: argparse.Namespace, name: str, least: int) -> None:
         raise ValueError(f"--{name.replace('_', '-')} {value} must be at least {least}.")
 
 
+def read_photos(paths: list[pathlib.Path], preprocess):
+    """Image files as a network takes them, uint8 [N, H, W, C]; an error names the file."""
+    import numpy as np
+
+    from jaxcnn.data import prepare_image
+
+    photos = []
+    for path in paths:
+        try:
+            photos.append(prepare_image(path.read_bytes(), preprocess))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    return np.stack(photos)
+
+
 def checkpoint(text: str) -> str | int:
     """`last`, `best`, or a step."""
     if text in ("last", "best"):

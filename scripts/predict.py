@@ -11,9 +11,7 @@ import numpy as np
 import rich.console
 import rich.table
 
-from jaxcnn.data import prepare_image
 from jaxcnn.data.augment import normalize
-from jaxcnn.train import Network
 
 
 def main(arguments: list[str]) -> int:
@@ -24,7 +22,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     loaded = command_line.load_network(options)
-    pixels = np.stack([_read(path, loaded) for path in options.images])
+    pixels = command_line.read_photos(options.images, loaded.preprocess)
     inputs = normalize(pixels, loaded.preprocess.mean, loaded.preprocess.std)
     logits = jax.jit(loaded.model.apply, static_argnames="train")(
         loaded.variables, inputs, train=False
@@ -38,13 +36,6 @@ def main(arguments: list[str]) -> int:
             table.add_row(name, loaded.class_names[c], f"{row[c]:.2%}", end_section=c == best[-1])
     rich.console.Console().print(table)
     return 0
-
-
-def _read(path: pathlib.Path, loaded: Network) -> np.ndarray:
-    try:
-        return prepare_image(path.read_bytes(), loaded.preprocess)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 if __name__ == "__main__":

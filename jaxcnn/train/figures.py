@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 from jaxcnn.data import prepare_image
 from jaxcnn.evaluation import Evaluation
 from jaxcnn.train.log import read_metrics
+from jaxcnn.train.run import saved_config
 from jaxcnn.train.setup import Setup
 from jaxcnn.visualize import draw_confusion, draw_curves, draw_mistakes
 
 _MISTAKES = 24
+
+
+def read_curves(workdirs: Sequence[str | pathlib.Path]) -> dict[str, tuple[list[Any], int]]:
+    """The rows of several runs' metrics and their batch sizes by folder, for `draw_runs`.
+
+    Raises:
+      FileNotFoundError: one of them is no run's folder.
+    """
+    paths = [pathlib.Path(workdir).resolve() for workdir in workdirs]
+    clear = len({path.name for path in paths}) == len(paths)
+    return {
+        path.name if clear else str(path): (
+            read_metrics(path / "metrics.jsonl"),
+            saved_config(path)[0].batch_size,
+        )
+        for path in paths
+    }
 
 
 def draw(workdir: pathlib.Path, setup: Setup, evaluation: Evaluation) -> list[pathlib.Path]:

@@ -156,26 +156,30 @@ def draw_cam(
     *,
     title: str = "",
 ) -> None:
-    """Photos uint8 [B, H, W, C] with their maps laid over them."""
+    """Photos uint8 [B, H, W, C] above their maps, and lit by them."""
     titles = class_titles(result.classes, class_names, result.probabilities)
     draw_grid(
         [
             Row("photo", [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]),
-            Row("Grad-CAM", cam_panels(photos, result), CAM_SCALE),
+            Row("Grad-CAM", cam_panels(result), CAM_SCALE),
+            Row(
+                "photo, lit where\nthe evidence is",
+                [Panel(p, light=m) for p, m in zip(photos, result.upsampled, strict=True)],
+            ),
         ],
         path,
         title=f"{title}: where the evidence for a class is\n(Grad-CAM at {result.layer})",
     )
 
 
-CAM_SCALE = Scale("evidence (share of the largest)", AMOUNT, (0, 1))
+CAM_SCALE = Scale("share of the largest", AMOUNT, (0, 1))
 
 
-def cam_panels(photos: np.ndarray, result: CamResult) -> list[Panel]:
-    """Photos with the maps over them, or with "no positive evidence"."""
+def cam_panels(result: CamResult) -> list[Panel]:
+    """The maps in the photos' pixels, or "no positive evidence"."""
     return [
-        Panel(photo, over=heat if some else None, note="" if some else "no positive\nevidence")
-        for photo, heat, some in zip(photos, result.upsampled, result.evidence, strict=True)
+        Panel(heat, AMOUNT, (0, 1), note="" if some else "no positive\nevidence")
+        for heat, some in zip(result.upsampled, result.evidence, strict=True)
     ]
 
 

@@ -53,7 +53,7 @@ class Panel:
     Attributes:
       image: uint8 or float in [0, 1], [H, W] or [H, W, C]; values [H, W] where `cmap` is given.
       cmap: of values, with their range `limits`; the values' own without one.
-      over: values [H, W] in [0, 1] that are laid over the image in `AMOUNT`.
+      light: values [H, W] in [0, 1]: the image is dark where they are 0.
       note: text across the picture.
       title: text above it.
     """
@@ -61,23 +61,21 @@ class Panel:
     image: np.ndarray
     cmap: str | None = None
     limits: tuple[float, float] | None = None
-    over: np.ndarray | None = None
+    light: np.ndarray | None = None
     note: str = ""
     title: str = ""
 
     def draw(self, axes: Axes) -> None:
         values = self.image[..., 0] if self.image.ndim == 3 and self.image.shape[-1] == 1 else None
         values = self.image if values is None else values
+        if self.light is not None:
+            values = _lit(values, self.light)
         low, high = self.limits or (None, None)
         options: dict[str, Any] = {"cmap": self.cmap, "vmin": low, "vmax": high}
         if self.cmap is None:
             white = 255 if values.dtype == np.uint8 else 1
             options = {"cmap": "gray", "vmin": 0, "vmax": white} if values.ndim == 2 else {}
-        if self.over is None:
-            axes.imshow(values, interpolation="nearest", **options)
-        else:
-            axes.imshow(gray(values), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.imshow(self.over, cmap=AMOUNT, vmin=0, vmax=1, alpha=0.6)
+        axes.imshow(values, interpolation="nearest", **options)
         if self.title:
             axes.set_title(self.title, fontsize=11)
         if self.note:
@@ -130,13 +128,14 @@ def draw_grid(rows: Sequence[Row], path: pathlib.Path, *, title: str, side: floa
         axes.set_ylabel(row.label, fontsize=11)
         if row.scale is not None:
             shades = ScalarMappable(Normalize(*row.scale.limits), row.scale.cmap)
-            bar = figure.colorbar(shades, ax=list(line), shrink=0.9, aspect=14)
-            bar.set_label(row.scale.label, fontsize=10)
+            bar = figure.colorbar(shades, ax=list(line), shrink=0.95, aspect=16, pad=0.01)
+            bar.set_label(row.scale.label, fontsize=9)
     figure.suptitle(title, fontweight="bold", fontsize=13)
     save(figure, path)
 
 
-def gray(image: np.ndarray) -> np.ndarray:
-    """A photo's brightness in [0, 1], [H, W]."""
+def _lit(image: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """A photo in [0, 1] that is dark, but not black, where the light is 0."""
     values = image / 255 if image.dtype == np.uint8 else image
-    return values.mean(axis=-1) if values.ndim == 3 else values
+    shade = 0.12 + 0.88 * np.clip(light, 0, 1)
+    return values * (shade[..., None] if values.ndim == 3 else shade)

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.ticker import EngFormatter, FuncFormatter
+
 from jaxcnn.visualize.canvas import BLUE, GRAY, LINES, ORANGE, new_figure, quiet, save
 
 
@@ -57,15 +59,17 @@ def draw_curves(
 
 
 def draw_runs(
-    runs: Mapping[str, tuple[Sequence[Mapping[str, Any]], float]],
+    runs: Mapping[str, tuple[Sequence[Mapping[str, Any]], int]],
     path: pathlib.Path,
     *,
     title: str = "Learning curves",
 ) -> None:
     """Learning curves of several runs in one figure, a colour for each.
 
+    They share the number of images seen as their axis, so that runs of other batch sizes compare.
+
     Args:
-      runs: by name, the rows of its `metrics.jsonl` and its steps per epoch.
+      runs: by name, the rows of its `metrics.jsonl` and its batch size.
       path: PNG or SVG.
       title: of the figure.
 
@@ -76,16 +80,16 @@ def draw_runs(
         raise ValueError("draw_runs needs at least one run.")
     figure = new_figure(12, 4.6)
     loss, accuracy = figure.subplots(1, 2)
-    for number, (name, (rows, steps_per_epoch)) in enumerate(runs.items()):
+    for number, (name, (rows, batch_size)) in enumerate(runs.items()):
         if not rows:
             raise ValueError(f"run {name!r} has no rows in its metrics.jsonl yet; train it first.")
         color = LINES[number % len(LINES)]
         train = [r for r in rows if r["kind"] == "train"]
         evals = [r for r in rows if r["kind"] == "eval"]
-        x = [r["step"] / steps_per_epoch for r in train]
+        x = [r["step"] * batch_size for r in train]
         loss.plot(x, [r["loss"] for r in train], ":", color=color, linewidth=1.4)
         accuracy.plot(x, [100 * r["accuracy"] for r in train], ":", color=color, linewidth=1.4)
-        x = [r["step"] / steps_per_epoch for r in evals]
+        x = [r["step"] * batch_size for r in evals]
         marker = "o" if len(evals) < 30 else None
         style: dict[str, Any] = {"color": color, "linewidth": 2, "marker": marker, "ms": 4}
         label = f"{name}: {evals[-1]['top1']:.2f}%" if evals else name
@@ -94,10 +98,13 @@ def draw_runs(
     loss.plot([], [], ":", color=GRAY, label="training, as optimised")
     loss.plot([], [], color=GRAY, linewidth=2, label="evaluation")
     loss.set_yscale("log")
+    for axis in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
+        axis(FuncFormatter(lambda value, _: f"{value:g}"))
     loss.set_title("Loss (cross entropy)")
     accuracy.set_title("Accuracy (%)")
     for axes in (loss, accuracy):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("training images seen")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.legend(frameon=False)
         quiet(axes)
     figure.suptitle(title, fontweight="bold")

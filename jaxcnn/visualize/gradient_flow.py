@@ -140,7 +140,7 @@ def draw_gradient_flow(
 ) -> None:
     """For each network the norms by layer and step, with one scale; norms at the start; losses."""
     figure = new_figure(5.2 * len(flows) + 0.8, 8.6)
-    above, below = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    above, below = figure.subfigures(2, 1, height_ratios=[1.1, 1], squeeze=False)[:, 0]
     maps = above.subplots(1, len(flows), squeeze=False)[0]
     values = np.concatenate([flow.norms[flow.norms > 0] for flow in flows])
     scale = LogNorm(max(values.min(), 1e-8 * values.max()), values.max())

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from flax import linen as nn
+from matplotlib.patches import Rectangle
 
 from jaxcnn import filters
 from jaxcnn.visualize.canvas import GRAY, new_figure, save
-from jaxcnn.visualize.program import Program
+from jaxcnn.visualize.program import NotApplicable, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def first_layer(
     program = Program(model, variables, np.empty((1, *image_shape)), call_args=call_args)
     found = dict(program.convolutions())
     if not found:
-        raise ValueError(f"{type(model).__name__} has no convolution, so no kernels to show.")
+        raise NotApplicable(f"{type(model).__name__} has no convolution, so no kernels to show.")
     name = next(iter(found)) if layer is None else layer
     if name not in found:
         raise ValueError(program.unknown(name, list(found), "convolution"))
@@ -134,25 +135,34 @@ def draw_kernels(found: FirstLayer, path: pathlib.Path, *, title: str = "") -> N
     order = sorted(range(count), key=lambda i: -found.matches[i].similarity)
     columns = min(8, max(4, round(count**0.5)))
     lines = -(-count // columns)
-    figure = new_figure(1.75 * columns, 1.3 * lines + 0.9)
-    grid = figure.subplots(lines, 2 * columns, squeeze=False)
+    figure = new_figure(1.75 * columns, 1.2 * lines + 0.9)
+    grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     bank = filters.classical_kernels(max(height, width, 3) + 1 - max(height, width, 3) % 2)
-    for place, i in enumerate(order):
+    for axes, i in zip(grid.flat, order, strict=False):
         match = found.matches[i]
-        left, right = grid[place // columns][2 * (place % columns) :][:2]
         kernel = found.kernels[..., i] if channels == 3 else match.pattern
-        left.imshow(_around_gray(kernel), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         classical = bank.get(match.name, np.zeros((3, 3))) * (np.sign(match.correlation) or 1)
-        right.imshow(_around_gray(classical), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        left.set_title(f"{i}", fontsize=9, color=GRAY)
+        for left, values in ((0.0, kernel), (1.06, classical)):
+            axes.imshow(
+                _around_gray(values),
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                interpolation="nearest",
+                extent=(left, left + 1, 0, 1),
+            )
+            axes.add_patch(Rectangle((left, 0), 1, 1, fill=False, edgecolor=GRAY, linewidth=0.8))
+        axes.set_xlim(-0.02, 2.08)
+        axes.set_ylim(-0.02, 1.02)
         sign = "\N{MINUS SIGN}" if match.correlation < 0 else ""
-        right.set_title(f"{sign}{match.name}\n{match.similarity:.2f}", fontsize=8)
-    shown = "in colour" if channels == 3 else "its dominant pattern"
+        axes.set_title(f"{i}: {sign}{match.name} {match.similarity:.2f}", fontsize=9)
+    shown = "in colour" if channels == 3 else "as brightness"
     figure.suptitle(
-        f"{title}: the {count} kernels of {found.layer} ({height}x{width}), {shown},\neach beside "
-        "the classical filter nearest to it, with the similarity (cosine)",
+        f"{title}: the {count} kernels of {found.layer} ({height}x{width}), {shown}, each beside\n"
+        "the classical filter nearest to it (\N{MINUS SIGN}: signs exchanged), with the "
+        "similarity (cosine)",
         fontweight="bold",
         fontsize=12,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.visualize.canvas import Panel, Row, draw_grid
-from jaxcnn.visualize.program import Program
+from jaxcnn.visualize.program import NotApplicable, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +77,12 @@ def spatial_layers(program: Program) -> list[str]:
     """The taps with an extent in space; without taps, the convolutions.
 
     Raises:
-      ValueError: there are none.
+      NotApplicable: there are none.
     """
     found = [n for n in program.taps if len(program.shapes[n]) == 4]
     found = found or [n for n, _ in program.convolutions() if n in program.shapes]
     if not found:
-        raise ValueError(f"{type(program.model).__name__} has no layer with rows and columns.")
+        raise NotApplicable(f"{type(program.model).__name__} has no layer with rows and columns.")
     return found
 
 
@@ -98,7 +98,7 @@ def draw_maps(
     rows = []
     for index, layer in enumerate(maps):
         height, width = layer.maps.shape[1:]
-        label = f"{layer.layer}\n{layer.total} of {height}x{width}"
+        label = f"{layer.layer}\n{layer.total} x {height}x{width}"
         first = Panel(photo, title="photo") if index == 0 else Panel(np.ones((1, 1)))
         panels = [
             Panel(m, "viridis", (float(m.min()), float(max(m.max(), m.min() + 1e-9))), title=f"{c}")
@@ -108,7 +108,7 @@ def draw_maps(
     draw_grid(
         rows,
         path,
-        title=f"{title}: what the channels of each layer see\n(the most varied ones, by number; "
-        "each from its darkest to its brightest)",
+        title=f"{title}: what the channels of each layer see\n(channels x height x width; the "
+        "most varied channels, by number, each stretched to its own range)",
         side=1.3,
     )

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.visualize.canvas import Panel, Row, draw_grid
+from jaxcnn.visualize.maps import spatial_layers
 from jaxcnn.visualize.program import Program
 
 
@@ -29,7 +30,8 @@ class Ascent:
       smoothness: weight of the total variation, the mean squared difference between neighbouring
         pixels (Mahendran and Vedaldi 2015, section 3).
       jitter: each step sees the picture rolled by up to so many pixels in both directions
-        (Mordvintsev et al. 2015), so that no pixel has a place of its own.
+        (Mordvintsev et al. 2015), so that no pixel has a place of its own; None: a sixteenth of
+        the shorter side.
       seed: of the noise it starts from and the jitter.
     """
 
@@ -37,13 +39,13 @@ class Ascent:
     rate: float = 0.1
     decay: float = 0.01
     smoothness: float = 1.0
-    jitter: int = 2
+    jitter: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.rate <= 0:
             raise ValueError(f"steps={self.steps}, rate={self.rate}: both must be positive.")
-        if not 0 <= self.decay < 1 or self.smoothness < 0 or self.jitter < 0:
+        if not 0 <= self.decay < 1 or self.smoothness < 0 or (self.jitter or 0) < 0:
             raise ValueError(
                 f"decay={self.decay} must lie in [0, 1), smoothness={self.smoothness} and "
                 f"jitter={self.jitter} must not be negative."
@@ -72,7 +74,7 @@ def maximize(
     model: nn.Module,
     variables: Any,
     preprocess: Preprocess,
-    channels: Sequence[int],
+    channels: Sequence[int] | np.ndarray,
     *,
     layer: str | None = None,
     unit: tuple[int, int] | None = None,
@@ -85,26 +87,28 @@ def maximize(
     within what a photo can have. Equal arguments give equal pictures.
 
     Args:
-      model, variables, call_args: as for `grad_cam`.
+      model: any Linen module that gives logits.
+      variables: its variables.
       preprocess: size, channels, mean and deviation of the network's images.
       channels: of the layer, or classes.
       layer: a tap or a module; the logits by default.
       unit: row and column of the unit; the channel's mean over space by default.
       ascent: length and regularisation.
+      call_args: further arguments of the module's call.
 
     Raises:
       ValueError: an unknown layer, a channel or unit that is not there; as `grad_cam`.
     """
     chosen = np.asarray(channels, int)
+    jitter = min(preprocess.image_size) // 16 if ascent.jitter is None else ascent.jitter
     shape = (len(chosen), *preprocess.image_size, preprocess.channels)
     program = Program(model, variables, jnp.zeros(shape), call_args=call_args)
     goal = _goal(program, layer, chosen, unit)
     mean = jnp.asarray(preprocess.mean, jnp.float32)
     std = jnp.asarray(preprocess.std, jnp.float32)
-    start, key = jax.random.split(jax.random.key(ascent.seed))
     # One noise for all, so that what differs between the pictures comes from the network.
-    noise = 0.5 + 0.05 * jax.random.normal(start, shape[1:])
-    pixels = jnp.broadcast_to((noise - mean) / std, shape)
+    pixels = jnp.broadcast_to(_noise(preprocess, ascent.seed), shape)
+    key = jax.random.key(ascent.seed + 1)
     low, high = (0 - mean) / std, (1 - mean) / std
     gray = (0.5 - mean) / std
 
@@ -115,7 +119,7 @@ def maximize(
             return values.sum(), values
 
         def step(x: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            shift = jax.random.randint(key, (2,), -ascent.jitter, ascent.jitter + 1)
+            shift = jax.random.randint(key, (2,), -jitter, jitter + 1)
             rolled = jnp.roll(x, shift, axis=(1, 2))
             upward = jnp.roll(jax.grad(score, has_aux=True)(rolled)[0], -shift, axis=(1, 2))
             size = jnp.sqrt(jnp.mean(upward**2, axis=(1, 2, 3), keepdims=True))
@@ -134,6 +138,46 @@ def maximize(
         before=np.asarray(before),
         after=np.asarray(after),
     )
+
+
+def maximize_stages(
+    model: nn.Module,
+    variables: Any,
+    preprocess: Preprocess,
+    layers: Sequence[str] | None = None,
+    *,
+    count: int = 6,
+    ascent: Ascent = Ascent(),
+    call_args: Mapping[str, Any] | None = None,
+) -> list[MaximizeResult]:
+    """`maximize` for channels of each layer, by default of each tap with an extent in space.
+
+    The channels are spread evenly over those that answer to the noise at the start at all: a
+    channel behind a ReLU that is 0 everywhere has no gradient to climb.
+    """
+    noise = _noise(preprocess, ascent.seed)[None]
+    program = Program(model, variables, noise, call_args=call_args)
+    names = list(layers) if layers else spatial_layers(program)
+    run = jax.jit(lambda weights, x: program.run(weights, x, capture=names)[1])
+    values = run(program.weights, noise)
+    results = []
+    for name in names:
+        alive = np.flatnonzero(np.asarray(values[name]).reshape(-1, values[name].shape[-1]).any(0))
+        alive = alive if len(alive) else np.arange(values[name].shape[-1])
+        places = np.linspace(0, len(alive) - 1, min(count, len(alive))).round().astype(int)
+        chosen = alive[np.unique(places)]
+        results.append(
+            maximize(
+                model,
+                variables,
+                preprocess,
+                chosen,
+                layer=name,
+                ascent=ascent,
+                call_args=call_args,
+            )
+        )
+    return results
 
 
 def _goal(program: Program, layer: str | None, chosen: np.ndarray, unit: Any) -> Any:
@@ -164,11 +208,17 @@ def _goal(program: Program, layer: str | None, chosen: np.ndarray, unit: Any) ->
     return goal
 
 
+def _noise(preprocess: Preprocess, seed: int) -> jax.Array:
+    """Gray with a little noise, normalised, [H, W, C]."""
+    shape = (*preprocess.image_size, preprocess.channels)
+    pixels = 0.5 + 0.05 * jax.random.normal(jax.random.key(seed), shape)
+    return (pixels - jnp.asarray(preprocess.mean)) / jnp.asarray(preprocess.std)
+
+
 def _variation(x: jax.Array) -> jax.Array:
     """Half the sum of squared differences between neighbours, whose gradient is per pixel."""
-    return (
-        0.5 * ((x[:, 1:] - x[:, :-1]) ** 2).sum() + 0.5 * ((x[:, :, 1:] - x[:, :, :-1]) ** 2).sum()
-    )
+    down, right = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+    return 0.5 * ((down**2).sum() + (right**2).sum())
 
 
 def draw_maximized(
@@ -192,6 +242,27 @@ def draw_maximized(
     draw_grid(
         rows,
         path,
-        title=f"{title}: the input that each {what} answers to most\n(gradient ascent; its value for "
-        "the noise at the start \N{RIGHTWARDS ARROW} for this picture)",
+        title=f"{title}: the input that each {what} answers to most\n(gradient ascent; its value "
+        "for the noise at the start \N{RIGHTWARDS ARROW} for this picture)",
+    )
+
+
+def draw_units(results: Sequence[MaximizeResult], path: pathlib.Path, *, title: str = "") -> None:
+    """A row for each layer, from the input to the output."""
+    rows = [
+        Row(
+            result.layer,
+            [
+                Panel(p, title=f"channel {c}")
+                for c, p in zip(result.channels, result.pixels, strict=True)
+            ],
+        )
+        for result in results
+    ]
+    draw_grid(
+        rows,
+        path,
+        title=f"{title}: the inputs that channels of each layer answer to most\n(gradient ascent "
+        "from gray noise)",
+        side=1.6,
     )

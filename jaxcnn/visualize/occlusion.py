@@ -71,13 +71,16 @@ def occlusion(
     """Slide a patch over each photo and record the class's probability (Zeiler and Fergus 2014).
 
     Args:
-      model, variables, classes, call_args: as for `grad_cam`; any network will do.
+      model: any Linen module that gives logits [B, classes].
+      variables: its variables.
       images: float [B, H, W, C], normalised.
+      classes: one for all images or one for each; the predicted ones by default.
       patch: side, or height and width, in pixels; a quarter of the shorter side by default.
       stride: pixels between places; half of the patch by default.
       value: of the patch, for all channels or each, in normalised units; 0 is the mean that the
         normalisation subtracts, the gray of the paper.
       batch_size: covered photos at once.
+      call_args: further arguments of the module's call.
 
     Raises:
       ValueError: as `grad_cam`; a patch that does not fit, or a stride that leaves gaps.
@@ -163,6 +166,6 @@ def draw_occlusion(
             ),
         ],
         path,
-        title=f"{title}: what the network misses when it is covered\n(occlusion; the other colour: "
-        "covering helps)",
+        title=f"{title}: what the network misses when it is covered\n(occlusion; orange: covering "
+        "costs probability, purple: covering helps)",
     )

@@ -18,6 +18,10 @@ from jaxcnn.models.taps import spatial_tap
 from jaxcnn.visualize.interpret import Interpreter, Place, Unary, origin, places
 
 
+class NotApplicable(ValueError):
+    """A kind of picture that a network cannot have, such as Grad-CAM without a convolution."""
+
+
 class Program:
     """A network with its weights, traced for images of one shape, in inference mode.
 
@@ -78,7 +82,8 @@ class Program:
           relu: a function in place of every ReLU, such as one with another gradient.
 
         Raises:
-          ValueError: for a name that is not there; the network has no ReLU to replace.
+          ValueError: for a name that is not there.
+          NotApplicable: the network has no ReLU to replace.
         """
         wanted = {name: self._place(name) for name in capture}
         added = {self._place(name): value for name, value in (shift or {}).items()}
@@ -90,7 +95,7 @@ class Program:
         ]
         outputs = interpreter.run(self._trace.program, inputs)
         if relu is not None and not interpreter.replaced:
-            raise ValueError(
+            raise NotApplicable(
                 f"{type(self.model).__name__} has no ReLU, whose gradient guided backpropagation "
                 "changes; use saliency instead."
             )
@@ -114,7 +119,7 @@ class Program:
         the last convolution.
 
         Raises:
-          ValueError: the network has no convolution.
+          NotApplicable: the network has no convolution.
         """
         declared = spatial_tap(getattr(self.model, "taps", ()))
         if declared is not None:
@@ -122,7 +127,7 @@ class Program:
         for name, _ in reversed(self.convolutions()):
             if name in self._places:
                 return name
-        raise ValueError(
+        raise NotApplicable(
             f"{type(self.model).__name__} has no convolution, so there is no map for Grad-CAM to "
             "weigh; saliency and occlusion work for any network."
         )
@@ -190,7 +195,7 @@ def initial_variables(
     return {name: value for name, value in drawn.items() if name != "intermediates"}
 
 
-def choose_classes(logits: jax.Array, classes: Any = None) -> np.ndarray:
+def choose_classes(logits: Any, classes: Any = None) -> np.ndarray:
     """Which logit is explained, int [B]: the largest, or the one given for all or for each image.
 
     Raises:

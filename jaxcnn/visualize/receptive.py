@@ -120,7 +120,7 @@ def _size(fields: Any, name: str, unit: tuple[int, int], channel: int | None) ->
 def draw_views(
     photo: np.ndarray, views: Sequence[UnitView], path: pathlib.Path, *, title: str = ""
 ) -> None:
-    """The photo uint8 [H, W, C] once for each unit, with the box; its map below, if there is one."""
+    """The photo uint8 [H, W, C] with each unit's box, and its map below, if there is one."""
     known = [view for view in views if view.activation is not None]
     figure = new_figure(2.6 * len(views) + 0.3, 6.0 if known else 3.9)
     grid = figure.subplots(2 if known else 1, len(views), squeeze=False)

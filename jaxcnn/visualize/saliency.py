@@ -142,7 +142,7 @@ def gradient_function(
         gradients, logits = jax.grad(score, has_aux=True)(images)
         return logits, gradients
 
-    def run(weights: Any, images: Any, classes: Any) -> tuple[np.ndarray, ...]:
+    def run(weights: Any, images: Any, classes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = jax.eval_shape(lambda w, x: program.run(w, x)[0], weights, images)
         chosen = choose_classes(count, classes)
         logits, gradients = compiled(weights, images, jnp.asarray(chosen))
@@ -209,7 +209,7 @@ def draw_guided(
     draw_grid(
         [
             Row("photo", _photos(photos, result.cam.classes, class_names)),
-            Row("Grad-CAM", cam_panels(photos, result.cam), CAM_SCALE),
+            Row("Grad-CAM", cam_panels(result.cam), CAM_SCALE),
             Row("guided\nbackpropagation", _signed(result.guided.gradients), _GRADIENT),
             Row("guided\nGrad-CAM", products, _GRADIENT),
         ],
@@ -218,7 +218,7 @@ def draw_guided(
     )
 
 
-_GRADIENT = Scale("gradient (share of the largest)", SIGNED, (-1, 1))
+_GRADIENT = Scale("share of the largest", SIGNED, (-1, 1))
 
 
 def _photos(photos: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> list[Panel]:

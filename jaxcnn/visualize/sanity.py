@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ from jaxcnn.visualize.canvas import AMOUNT, GRAY, LINES, Panel, new_figure, quie
 from jaxcnn.visualize.program import Program, choose_classes
 from jaxcnn.visualize.saliency import gradient_function, guided_relu
 
-METHODS = ("grad_cam", "saliency", "guided_backprop")
+Method = Literal["grad_cam", "saliency", "guided_backprop"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Maps = Callable[[Sequence[Any]], np.ndarray]
 
 
@@ -48,7 +49,7 @@ def randomization_check(
     variables: Any,
     images: Any,
     *,
-    method: Literal["grad_cam", "saliency", "guided_backprop"] = "grad_cam",
+    method: Method = "grad_cam",
     classes: int | Sequence[int] | None = None,
     layer: str | None = None,
     order: Literal["cascading", "full"] = "cascading",
@@ -61,11 +62,16 @@ def randomization_check(
     correlation when nothing learned is left shows the photo's edges, not the network.
 
     Args:
-      model, variables, images, classes, layer, call_args: as for `grad_cam`.
+      model: any Linen module that gives logits [B, classes].
+      variables: its variables.
+      images: float [B, H, W, C], normalised.
       method: the kind of picture. Gradients are compared by their largest absolute value over
         channels, Grad-CAM on its own grid.
+      classes: one for all images or one for each; the predicted ones by default.
+      layer: for Grad-CAM; its default.
       order: cascading, or only all layers at once.
       seed: of the new weights, which the modules' own initialisers draw, statistics included.
+      call_args: further arguments of the module's call.
 
     Raises:
       ValueError: an unknown method; as the method itself.
@@ -73,15 +79,29 @@ def randomization_check(
     if method not in METHODS:
         raise ValueError(f"method={method!r}: there are {', '.join(METHODS)}.")
     program = Program(model, variables, images, call_args=call_args)
+    return check_method(
+        program, images, method, program.initial_weights(seed), classes, layer, order
+    )
+
+
+def check_method(
+    program: Program,
+    images: Any,
+    method: Method,
+    drawn: Sequence[Any],
+    classes: Any = None,
+    layer: str | None = None,
+    order: Literal["cascading", "full"] = "cascading",
+) -> RandomizationResult:
+    """`randomization_check` for a network that is traced already, with given new weights."""
     images = jnp.asarray(images, jnp.float32)
     logits = jax.jit(lambda w, x: program.run(w, x)[0])(program.weights, images)
     chosen = choose_classes(logits, classes)
-    maps_of = _method(program, method, images, chosen, layer)
     layers = program.blocks()[::-1]
-    drawn = program.initial_weights(seed)
     steps = [frozenset(layers[:n]) for n in range(len(layers) + 1)]
     if order == "full":
-        steps = [steps[0], steps[-1]]
+        steps, layers = [steps[0], steps[-1]], ["all layers"]
+    maps_of = _method(program, method, images, chosen, layer)
     maps = []
     for randomized in steps:
         pairs = zip(program.named_weights(), drawn, strict=True)
@@ -90,11 +110,7 @@ def randomization_check(
         [rank_correlation(a, b) for a, b in zip(maps[0], later, strict=True)] for later in maps
     ]
     return RandomizationResult(
-        method=method,
-        layers=("all layers",) if order == "full" else tuple(layers),
-        maps=np.stack(maps),
-        correlations=np.array(correlations),
-        classes=chosen,
+        method, tuple(layers), np.stack(maps), np.array(correlations), chosen
     )
 
 
@@ -107,11 +123,10 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _method(
-    program: Program, method: str, images: jax.Array, classes: np.ndarray, layer: str | None
+    program: Program, method: Method, images: jax.Array, classes: np.ndarray, layer: str | None
 ) -> Maps:
     if method == "grad_cam":
-        name = program.cam_layer() if layer is None else layer
-        cam = cam_function(program, name)
+        cam = cam_function(program, program.cam_layer() if layer is None else layer)
         return lambda weights: np.asarray(cam(weights, images, jnp.asarray(classes)))
     gradient = gradient_function(program, guided_relu if method == "guided_backprop" else None)
     return lambda weights: np.abs(gradient(weights, images, classes)[2]).max(axis=-1)
@@ -128,13 +143,16 @@ def draw_randomization(
     steps = len(results[0].maps)
     shown = np.unique(np.linspace(0, steps - 1, min(steps, 6)).round().astype(int))
     figure = new_figure(11, 3.9 + 1.55 * len(results))
-    above, below = figure.subfigures(2, 1, height_ratios=[3.3, 1.55 * len(results)])
+    above, below = figure.subfigures(2, 1, height_ratios=[3.3, 1.55 * len(results)], squeeze=False)[
+        :, 0
+    ]
     axes = above.subplots()
     for result, color in zip(results, LINES, strict=False):
         mean = result.correlations.mean(axis=1)
         axes.plot(range(steps), mean, "o-", ms=4, color=color, label=_LABELS[result.method])
     axes.axhline(0, color=GRAY, linewidth=0.8)
-    axes.set_ylim(-0.45, 1.05)
+    lowest = min(float(result.correlations.mean(axis=1).min()) for result in results)
+    axes.set_ylim(min(-0.1, lowest - 0.05), 1.05)
     names = ["none", *results[0].layers]
     axes.set_xticks(range(steps), names, rotation=35, ha="right", fontsize=8)
     axes.set_xlabel("drawn anew: this layer and all after it")

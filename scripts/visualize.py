@@ -1,0 +1,117 @@
+"""Draw what a network learned: kernels, feature maps, Grad-CAM, receptive fields and more.
+
+python scripts/visualize.py RUN_OR_WEIGHTS [--images FILE ...] [--only cam,kernels] [--layer TAP]
+python scripts/visualize.py RUN RUN ...      (learning curves of several runs in one figure)
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+import command_line
+import numpy as np
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command_line.add_network_arguments(parse, many=True)
+    photos = parse.add_argument_group("photos", "default: the first of a run's evaluation split")
+    photos.add_argument("--images", nargs="+", type=pathlib.Path, metavar="FILE")
+    photos.add_argument("--dataset", metavar="NAME", help="a TFDS name, folder:PATH, or digits")
+    photos.add_argument("--split", default="test", help="of the dataset (test)")
+    photos.add_argument("--count", type=int, default=6, help="photos of the dataset (6)")
+    parse.add_argument("--only", metavar="KIND,KIND", help="curves, or of the list below")
+    parse.add_argument("--list", action="store_true", help="show the kinds of pictures, and end")
+    parse.add_argument("--layer", metavar="NAME", help="a tap or a module's path (each kind's own)")
+    parse.add_argument("--class", dest="label", metavar="NAME", help="name or number (predicted)")
+    parse.add_argument("--output", type=pathlib.Path, metavar="DIR", help="RUN/figures, or figures")
+    parse.add_argument("--format", default="png", help="png or svg (png)")
+    return parse
+
+
+def main(arguments: list[str]) -> int:
+    if "--list" in arguments:
+        return _list_kinds()
+    options = parser().parse_args(arguments)
+    from jaxcnn.visualize import Subject, draw_pictures
+
+    only = [name.strip() for name in (options.only or "").split(",") if name.strip()]
+    runs = [s for s in options.network if (pathlib.Path(s) / "metrics.jsonl").is_file()]
+    folder = options.output or pathlib.Path(runs[0] if runs else ".") / "figures"
+    wanted = "curves" in only or (not only and bool(runs))
+    if len(options.network) > 1 and only not in ([], ["curves"]):
+        raise ValueError(
+            f"--only {options.only} looks at one network; {len(options.network)} given."
+        )
+    if wanted:
+        _curves(options.network, folder / f"curves.{options.format}")
+    only = [name for name in only if name != "curves"]
+    if len(options.network) > 1 or (options.only and not only):
+        return 0
+
+    network = command_line.load_network(options, options.network[0])
+    subject = Subject(
+        name=network.name,
+        model=network.model,
+        variables=network.variables,
+        preprocess=network.preprocess,
+        class_names=network.class_names,
+        photos=_photos(options, network),
+        layer=options.layer,
+        classes=_class(options.label, network.class_names),
+    )
+    for name, result in draw_pictures(subject, folder, only, form=options.format):
+        print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
+    return 0
+
+
+def _list_kinds() -> int:
+    from jaxcnn.visualize import KINDS
+
+    for name, kind in {"curves": None, **KINDS}.items():
+        print(f"{name:<10} {kind.shows if kind else 'learning curves of one or several runs'}")
+    return 0
+
+
+def _curves(sources: list[str], path: pathlib.Path) -> None:
+    from jaxcnn.train.figures import read_curves
+    from jaxcnn.visualize import draw_runs
+
+    draw_runs(read_curves(sources), path)
+    print(path)
+
+
+def _photos(options: argparse.Namespace, network) -> np.ndarray | None:
+    from jaxcnn.data import open_source, prepare_image
+
+    if options.images:
+        return command_line.read_photos(options.images, network.preprocess)
+    config = network.config
+    name = options.dataset or (config and config.data.dataset)
+    if name is None:
+        return None
+    split = options.split if options.dataset or config is None else config.data.eval_split
+    source = open_source(name, split, data_dir=config.data.data_dir if config else None)
+    if not 1 <= options.count <= len(source):
+        raise ValueError(f"--count {options.count}: {name!r} has 1..{len(source)} in {split!r}.")
+    return np.stack(
+        [prepare_image(source[i].image, network.preprocess) for i in range(options.count)]
+    )
+
+
+def _class(label: str | None, names: tuple[str, ...]) -> int | None:
+    if label is None:
+        return None
+    if label in names:
+        return names.index(label)
+    if not label.isdigit() or int(label) >= len(names):
+        listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        raise ValueError(f"--class {label!r}: give a number below {len(names)}, or of {listed}.")
+    return int(label)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
