@@ -53,15 +53,16 @@ def main(arguments: list[str]) -> int:
         return 0
 
     network = command_line.load_network(options, options.network[0])
+    photos, names = _photos(options, network)
     subject = Subject(
         name=network.name,
         model=network.model,
         variables=network.variables,
         preprocess=network.preprocess,
-        class_names=network.class_names,
-        photos=_photos(options, network),
+        class_names=names,
+        photos=photos,
         layer=options.layer,
-        classes=_class(options.label, network.class_names),
+        classes=_class(options.label, names),
     )
     for name, result in draw_pictures(subject, folder, only, form=options.format):
         print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
@@ -84,22 +85,23 @@ def _curves(sources: list[str], path: pathlib.Path) -> None:
     print(path)
 
 
-def _photos(options: argparse.Namespace, network) -> np.ndarray | None:
+def _photos(options: argparse.Namespace, network) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The photos, and the names of the classes, which bare weights have from the dataset."""
     from jaxcnn.data import open_source, prepare_image
 
     if options.images:
-        return command_line.read_photos(options.images, network.preprocess)
+        return command_line.read_photos(options.images, network.preprocess), network.class_names
     config = network.config
     name = options.dataset or (config and config.data.dataset)
     if name is None:
-        return None
+        return None, network.class_names
     split = options.split if options.dataset or config is None else config.data.eval_split
     source = open_source(name, split, data_dir=config.data.data_dir if config else None)
     if not 1 <= options.count <= len(source):
         raise ValueError(f"--count {options.count}: {name!r} has 1..{len(source)} in {split!r}.")
-    return np.stack(
-        [prepare_image(source[i].image, network.preprocess) for i in range(options.count)]
-    )
+    photos = [prepare_image(source[i].image, network.preprocess) for i in range(options.count)]
+    same = config is None and len(source.class_names) == len(network.class_names)
+    return np.stack(photos), source.class_names if same else network.class_names
 
 
 def _class(label: str | None, names: tuple[str, ...]) -> int | None:

@@ -135,7 +135,7 @@ def draw_kernels(found: FirstLayer, path: pathlib.Path, *, title: str = "") -> N
     order = sorted(range(count), key=lambda i: -found.matches[i].similarity)
     columns = min(8, max(4, round(count**0.5)))
     lines = -(-count // columns)
-    figure = new_figure(1.75 * columns, 1.2 * lines + 0.9)
+    figure = new_figure(1.75 * columns, 1.08 * lines + 0.9)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -158,13 +158,15 @@ def draw_kernels(found: FirstLayer, path: pathlib.Path, *, title: str = "") -> N
         axes.set_ylim(-0.02, 1.02)
         sign = "\N{MINUS SIGN}" if match.correlation < 0 else ""
         axes.set_title(f"{i}: {sign}{match.name} {match.similarity:.2f}", fontsize=9)
-    shown = "in colour" if channels == 3 else "as brightness"
     figure.suptitle(
-        f"{title}: the {count} kernels of {found.layer} ({height}x{width}), {shown}, each beside\n"
-        "the classical filter nearest to it (\N{MINUS SIGN}: signs exchanged), with the "
-        "similarity (cosine)",
+        f"{title}: the {count} kernels of {found.layer} ({height}x{width}),\neach beside the "
+        "classical filter nearest to it",
         fontweight="bold",
         fontsize=12,
+    )
+    figure.supxlabel(
+        "number: name of the filter, cosine (\N{MINUS SIGN}: signs exchanged); mid-gray is zero",
+        fontsize=10,
     )
     save(figure, path)
 

@@ -144,7 +144,9 @@ def draw_views(
             Panel(view.activation, "viridis").draw(below)
             place = (view.unit[1] - 0.5, view.unit[0] - 0.5)
             below.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=ORANGE, linewidth=2.5))
-            below.set_title(f"channel {view.channel}, unit {view.unit}", fontsize=10)
+            below.set_title(
+                f"channel {view.channel}, row {view.unit[0]}, column {view.unit[1]}", fontsize=10
+            )
     which = "the strongest unit" if known else "the middle unit"
     figure.suptitle(f"{title}: what {which} of each layer can see", fontweight="bold", fontsize=13)
     save(figure, path)

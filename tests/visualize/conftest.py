@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from jaxcnn.models import create_model
+
 
 class Tiny(nn.Module):
     """One 1x1 convolution to two channels, ReLU, the mean over space, a dense layer."""
@@ -30,6 +32,30 @@ class Foreign(nn.Module):
         return nn.Dense(3)(x.reshape(x.shape[0], -1))
 
 
+def draw_variables(model: nn.Module, shape: tuple[int, ...], **arguments):
+    """Random variables of a module for images of a shape; quicker than compiling its init."""
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), **arguments)
+    )
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return np.asarray(rng.uniform(0.5, 1.5, leaf.shape), np.float32)
+        size = leaf.shape[-1] if name == "kernel" else 4
+        fan = np.prod(leaf.shape) / size if name == "kernel" else 16
+        return np.asarray(rng.normal(0, (2 / fan) ** 0.5, leaf.shape), np.float32)
+
+    kept = {k: v for k, v in shapes.items() if k != "intermediates"}
+    return jax.tree_util.tree_map_with_path(draw, kept)
+
+
+def drawn_model(name: str, shape: tuple[int, ...], **fields):
+    model = create_model(name, **fields)
+    return model, draw_variables(model, shape, train=False)
+
+
 @pytest.fixture
 def tiny():
     """The network and its weights: A_1 = relu(x), A_2 = relu(-x); logits (A_1 - A_2, A_2)."""
@@ -38,8 +64,21 @@ def tiny():
     return Tiny(), {"params": {"conv": {"kernel": kernel}, "head": {"kernel": head}}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def foreign():
     model = Foreign()
-    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
-    return model, model.init(jax.random.key(0), images), images
+    images = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    return model, draw_variables(model, (8, 8, 3)), images
+
+
+@pytest.fixture(scope="session")
+def small():
+    """`small_cnn` with random weights and two images."""
+    images = np.random.default_rng(2).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    return *drawn_model("small_cnn", (8, 8, 1), dropout=0.0), images
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """The function that draws a named network's variables."""
+    return drawn_model

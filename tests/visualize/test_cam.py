@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from jaxcnn.analysis import TraceError
-from jaxcnn.models import create_model, features
+from jaxcnn.models import features
 from jaxcnn.visualize import grad_cam
 
 IMAGE = np.array([[[[1.0], [2.0]], [[-3.0], [0.0]]]], np.float32)
@@ -38,10 +38,8 @@ def test_no_positive_evidence_is_said_and_is_not_nan(tiny):
     np.testing.assert_array_equal(result.upsampled, np.zeros((1, 2, 2)))
 
 
-def test_the_gradient_at_a_tap_or_module_is_that_of_the_rest_of_the_network():
-    model = create_model("small_cnn", num_classes=4, dropout=0.0)
-    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
-    variables = model.init(jax.random.key(0), images, train=False)
+def test_the_gradient_at_a_tap_or_module_is_that_of_the_rest_of_the_network(small):
+    model, variables, images = small
     result = grad_cam(model, variables, images, classes=[1, 3])
     assert result.layer == "stage3"
     maps = features(model, variables, images)["stage3"]
@@ -51,10 +49,9 @@ def test_the_gradient_at_a_tap_or_module_is_that_of_the_rest_of_the_network():
 
 
 @pytest.mark.parametrize("layer", ["stage2", "stage2_block1/conv2"])
-def test_a_block_that_recomputes_has_the_same_maps(layer):
-    model = create_model("cifar_resnet20")
-    images = jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
-    variables = model.init(jax.random.key(0), images, train=False)
+def test_a_block_that_recomputes_has_the_same_maps(layer, draw):
+    model, variables = draw("cifar_resnet20", (8, 8, 3))
+    images = np.random.default_rng(1).normal(size=(1, 8, 8, 3)).astype(np.float32)
     plain = grad_cam(model, variables, images, layer=layer)
     again = grad_cam(model.clone(remat=True), variables, images, layer=layer)
     assert plain.evidence.all()
@@ -91,9 +88,8 @@ def test_a_module_of_ones_own_is_mapped_at_its_last_convolution(foreign):
         ("mlp", (1, 9, 9, 1), {}, "The weights do not fit images of 9x9x1"),
     ],
 )
-def test_what_cannot_be_mapped_is_one_clear_error(name, shape, options, message):
-    model = create_model(name)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+def test_what_cannot_be_mapped_is_one_clear_error(name, shape, options, message, draw):
+    model, variables = draw(name, (8, 8, 1))
     with pytest.raises(ValueError) as caught:
         grad_cam(model, variables, np.zeros(shape, np.float32), **options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
