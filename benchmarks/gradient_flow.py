@@ -1,9 +1,10 @@
 """How much gradient reaches each layer of a plain network and of its residual twin.
 
-    TFDS_DATA_DIR=... python benchmarks/gradient_flow.py [--steps 60] [--batch-size 32]
+    TFDS_DATA_DIR=... python benchmarks/gradient_flow.py [--steps 150] [--batch-size 32]
 
 Trains cifar_plain56 and cifar_resnet56 from the same seed on the same batches (He et al. 2015,
-section 4.2: SGD 0.1, momentum 0.9, decay 1e-4), and records the norm of every kernel's gradient.
+section 4.2: SGD with momentum 0.9 and decay 1e-4; its rate of 0.1 for a batch of 128 is 0.025 for
+32), and records the norm of every kernel's gradient.
 Writes benchmarks/results/gradient_flow.json and docs/gallery/gradient_flow.png.
 """
 
@@ -26,9 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["cifar_plain56", "cifar_resnet56"])
     parser.add_argument("--dataset", default="cifar10_jpeg")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--learning-rate", type=float, default=0.025)
     parser.add_argument("--seed", type=int, default=0)
     picture = report.ROOT / "docs" / "gallery" / "gradient_flow.png"
     parser.add_argument("--picture", type=pathlib.Path, default=picture)

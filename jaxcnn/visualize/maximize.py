@@ -17,6 +17,9 @@ from jaxcnn.visualize.canvas import Panel, Row, draw_grid
 from jaxcnn.visualize.maps import spatial_layers
 from jaxcnn.visualize.program import Program
 
+# Smoothing is a step of the heat equation, which is stable up to a quarter in two dimensions.
+_STABLE = 0.25
+
 
 @dataclasses.dataclass(frozen=True)
 class Ascent:
@@ -27,12 +30,15 @@ class Ascent:
       rate: length of a step, in normalised units per pixel (root mean square).
       decay: share of the contrast that each step takes away (an L2 penalty; Simonyan et al.
         2013, section 2).
-      smoothness: weight of the total variation, the mean squared difference between neighbouring
+      smoothness: weight of the total variation, the squared differences between neighbouring
         pixels (Mahendran and Vedaldi 2015, section 3).
       jitter: each step sees the picture rolled by up to so many pixels in both directions
         (Mordvintsev et al. 2015), so that no pixel has a place of its own; None: a sixteenth of
         the shorter side.
       seed: of the noise it starts from and the jitter.
+
+    In the first quarter of the steps a ReLU that is off lets through what would turn it on, so
+    that a unit that the noise does not excite can be reached.
     """
 
     steps: int = 200
@@ -49,6 +55,11 @@ class Ascent:
             raise ValueError(
                 f"decay={self.decay} must lie in [0, 1), smoothness={self.smoothness} and "
                 f"jitter={self.jitter} must not be negative."
+            )
+        if self.rate * self.smoothness > _STABLE:
+            raise ValueError(
+                f"rate={self.rate} times smoothness={self.smoothness} is more than {_STABLE}: the "
+                "smoothing would overshoot and roughen; lower one of them."
             )
 
 
@@ -114,20 +125,22 @@ def maximize(
 
     @jax.jit
     def climb(weights: Any, pixels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        def score(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            values = goal(weights, x)
+        def score(x: jax.Array, early: Any = 0.0) -> tuple[jax.Array, jax.Array]:
+            values = goal(weights, x, early)
             return values.sum(), values
 
-        def step(x: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        def step(x: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            key, early = now
             shift = jax.random.randint(key, (2,), -jitter, jitter + 1)
             rolled = jnp.roll(x, shift, axis=(1, 2))
-            upward = jnp.roll(jax.grad(score, has_aux=True)(rolled)[0], -shift, axis=(1, 2))
+            upward = jnp.roll(jax.grad(score, has_aux=True)(rolled, early)[0], -shift, axis=(1, 2))
             size = jnp.sqrt(jnp.mean(upward**2, axis=(1, 2, 3), keepdims=True))
             move = upward / (size + 1e-12) - ascent.smoothness * jax.grad(_variation)(x)
             x = gray + (1 - ascent.decay) * (x + ascent.rate * move - gray)
             return jnp.clip(x, low, high), None
 
-        last, _ = jax.lax.scan(step, pixels, jax.random.split(key, ascent.steps))
+        early = (jnp.arange(ascent.steps) < ascent.steps // 4).astype(jnp.float32)
+        last, _ = jax.lax.scan(step, pixels, (jax.random.split(key, ascent.steps), early))
         return last, score(pixels)[1], score(last)[1]
 
     last, before, after = climb(program.weights, pixels)
@@ -150,22 +163,13 @@ def maximize_stages(
     ascent: Ascent = Ascent(),
     call_args: Mapping[str, Any] | None = None,
 ) -> list[MaximizeResult]:
-    """`maximize` for channels of each layer, by default of each tap with an extent in space.
-
-    The channels are spread evenly over those that answer to the noise at the start at all: a
-    channel behind a ReLU that is 0 everywhere has no gradient to climb.
-    """
-    noise = _noise(preprocess, ascent.seed)[None]
-    program = Program(model, variables, noise, call_args=call_args)
-    names = list(layers) if layers else spatial_layers(program)
-    run = jax.jit(lambda weights, x: program.run(weights, x, capture=names)[1])
-    values = run(program.weights, noise)
+    """`maximize` for channels spread evenly over each layer, by default each tap's in space."""
+    shape = (1, *preprocess.image_size, preprocess.channels)
+    program = Program(model, variables, np.empty(shape), call_args=call_args)
     results = []
-    for name in names:
-        alive = np.flatnonzero(np.asarray(values[name]).reshape(-1, values[name].shape[-1]).any(0))
-        alive = alive if len(alive) else np.arange(values[name].shape[-1])
-        places = np.linspace(0, len(alive) - 1, min(count, len(alive))).round().astype(int)
-        chosen = alive[np.unique(places)]
+    for name in layers or spatial_layers(program):
+        total = program.shape(name)[-1]
+        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
         results.append(
             maximize(
                 model,
@@ -181,7 +185,8 @@ def maximize_stages(
 
 
 def _goal(program: Program, layer: str | None, chosen: np.ndarray, unit: Any) -> Any:
-    """A function (weights, images [n, ...]) -> the i-th channel's value of image i, [n]."""
+    """A function (weights, images [n, ...], early) -> the i-th channel's value of image i, [n]."""
+    relu = redirected_relu if program.has_relu() else None
     rows = np.arange(len(chosen))
     if layer is None:
         shape = jax.eval_shape(
@@ -197,8 +202,13 @@ def _goal(program: Program, layer: str | None, chosen: np.ndarray, unit: Any) ->
     ):
         raise ValueError(f"unit {unit} is not in {name}: its shape is {list(shape[1:])}.")
 
-    def goal(weights: Any, images: jax.Array) -> jax.Array:
-        logits, values = program.run(weights, images, capture=[layer] if layer else [])
+    def goal(weights: Any, images: jax.Array, early: Any) -> jax.Array:
+        logits, values = program.run(
+            weights,
+            images,
+            capture=[layer] if layer else [],
+            relu=relu and (lambda x: relu(x, early)),
+        )
         value = values[layer] if layer else logits
         mine = value[rows, ..., chosen]
         if unit is not None:
@@ -206,6 +216,24 @@ def _goal(program: Program, layer: str | None, chosen: np.ndarray, unit: Any) ->
         return mine.reshape(len(chosen), -1).mean(axis=1)
 
     return goal
+
+
+@jax.custom_vjp
+def redirected_relu(x: jax.Array, early: jax.Array) -> jax.Array:
+    """max(x, 0); where it is off, `early` = 1 lets through the gradient that turns it on."""
+    return jnp.maximum(x, 0)
+
+
+def _redirected_forward(x: jax.Array, early: jax.Array) -> tuple[jax.Array, Any]:
+    return jnp.maximum(x, 0), (x > 0, early)
+
+
+def _redirected_backward(saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    on, early = saved
+    return jnp.where(on, gradient, early * jnp.maximum(gradient, 0)), jnp.zeros_like(early)
+
+
+redirected_relu.defvjp(_redirected_forward, _redirected_backward)
 
 
 def _noise(preprocess: Preprocess, seed: int) -> jax.Array:

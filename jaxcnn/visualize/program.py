@@ -88,12 +88,7 @@ class Program:
         wanted = {name: self._place(name) for name in capture}
         added = {self._place(name): value for name, value in (shift or {}).items()}
         interpreter = Interpreter(frozenset(wanted.values()), added, relu)
-        given = iter(weights)
-        inputs = [
-            images if o == ("image",) else jax.random.key(0) if o == ("key",) else next(given)
-            for o in self._trace.origins
-        ]
-        outputs = interpreter.run(self._trace.program, inputs)
+        outputs = interpreter.run(self._trace.program, self._inputs(weights, images))
         if relu is not None and not interpreter.replaced:
             raise NotApplicable(
                 f"{type(self.model).__name__} has no ReLU, whose gradient guided backpropagation "
@@ -111,6 +106,12 @@ class Program:
         """The weights with their paths, in the order of `weights`."""
         origins = [o for o in self._trace.origins if len(o) > 1]
         return list(zip(origins, self.weights, strict=True))
+
+    def has_relu(self) -> bool:
+        """Whether there is a ReLU whose gradient could be changed."""
+        interpreter = Interpreter(relu=lambda x: jnp.maximum(x, 0))
+        jax.eval_shape(lambda *flat: interpreter.run(self._trace.program, flat), *self._inputs())
+        return interpreter.replaced > 0
 
     def cam_layer(self) -> str:
         """The last layer with an extent in space, which class activation maps look at.
@@ -156,6 +157,15 @@ class Program:
         """Weights as the modules draw them before training, in the order of `weights`."""
         drawn = initial_variables(self.model, self.image_shape[1:], seed, self._call_args)
         return _flat_weights(self._trace, drawn)
+
+    def _inputs(self, weights: Sequence[Any] = (), images: Any = None) -> list[Any]:
+        """The program's flat inputs, by default those that it was made with."""
+        given = iter(weights or self.weights)
+        images = self._trace.images if images is None else images
+        return [
+            images if o == ("image",) else jax.random.key(0) if o == ("key",) else next(given)
+            for o in self._trace.origins
+        ]
 
     def _logits(self, outputs: Sequence[Any]) -> jax.Array:
         logits = outputs[0]
