@@ -33,13 +33,14 @@ td.wrap { white-space: normal; text-align: left; min-width: 14rem; overflow-wrap
 th.left, td.left { text-align: left; }
 button.link { all: unset; cursor: pointer; text-decoration: underline dotted; }
 button.link:hover, button.link:focus-visible { color: var(--orange); }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
-  gap: 0 2rem; align-items: start; }
+.two { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2rem; align-items: start; }
+@media (min-width: 62rem) { .two { grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); } }
 table.grid td { text-align: center; padding: 0; border: 1px solid var(--back); min-width: 2.1rem;
   background: color-mix(in srgb, var(--blue) calc(var(--p) * 1%), var(--card)); }
 table.grid td.high { color: var(--back); }
 table.grid td.zero { color: transparent; }
-table.grid button { all: unset; display: block; padding: .22rem .3rem; cursor: pointer; }
+table.grid button { all: unset; display: block; width: 100%; box-sizing: border-box;
+  text-align: center; padding: .22rem .3rem; cursor: pointer; }
 table.grid button:hover, table.grid button:focus-visible { outline: 2px solid var(--orange); }
 table.grid span { display: block; padding: .22rem .3rem; }
 table.grid th { border: 0; font-weight: 400; } table.grid thead th { vertical-align: bottom; }
