@@ -300,11 +300,16 @@ def _report(
     others = [
         n
         for n, e in wanted.items()
-        if n.startswith(heads) and n in described and tuple(described[n].shape) != e.their_shape
+        if n.startswith(heads)
+        and n in described
+        and len(described[n].shape) == len(e.their_shape)
+        and tuple(described[n].shape) != e.their_shape
     ]
     if others:
+        classes = described[others[0]].shape[-1 if naming.table is None else 0]
         lines.append(
-            "Another number of classes? new_head=jax.random.key(0) starts that layer anew."
+            f"Another number of classes? num_classes={classes} fits the weights; "
+            "new_head=jax.random.key(0) starts that layer anew."
         )
     if unused and len(unused) == len(problems):
         modules = sorted({n.partition(".")[0] + ".*" for n in unused})

@@ -98,6 +98,8 @@ def save(
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name to a `.safetensors` or `.npz` file; whole, or not at all."""
     target = pathlib.Path(path)
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target}: there is no folder {target.parent}; make it first.")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.suffix == ".safetensors":

@@ -5,20 +5,20 @@ from __future__ import annotations
 import zipfile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import recipe
 
 import jaxcnn
 from jaxcnn.models import create_model
-from jaxcnn.weights import WeightsError, from_torch, load, read, save, to_torch
+from jaxcnn.weights import WeightsError, from_torch, load, names, read, save, to_torch
 
 
 @pytest.fixture(scope="module")
 def net():
     model = create_model("cifar_resnet20_b")
-    init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
-    return model, init()
+    state_dict = {key: recipe.tensor(key, shape) for key, shape in names(model).items()}
+    return model, from_torch(state_dict, model)
 
 
 def test_there_and_back_is_the_same_bits(net, tmp_path):
