@@ -117,12 +117,14 @@ def _download(match: re.Match[str], filename: str, cache_dir: str | None) -> pat
         path = huggingface_hub.hf_hub_download(
             match["repo"], filename, revision=match["revision"], cache_dir=cache_dir
         )
-    except errors.RemoteEntryNotFoundError as error:
-        raise MissingEntry(
-            f"{match[0]} has no {filename}; another file is named as hf://OWNER/NAME:FILE. Only "
-            "safetensors and npz are read."
-        ) from error
-    except (errors.HfHubHTTPError, OSError, ValueError) as error:
+    except (errors.HfHubHTTPError, errors.EntryNotFoundError, OSError, ValueError) as error:
+        # What only the cache lacks is an EntryNotFoundError too.
+        known = isinstance(error, errors.EntryNotFoundError)
+        if known and not isinstance(error, errors.LocalEntryNotFoundError):
+            raise MissingEntry(
+                f"{match[0]} has no {filename}; another file is named as hf://OWNER/NAME:FILE. "
+                "Only safetensors and npz are read."
+            ) from error
         raise WeightsError(
             f"{match[0]}: {filename} is neither in the cache nor to be had. Without a network or "
             f"with HF_HUB_OFFLINE=1 only cached files are found. ({error})"
