@@ -191,6 +191,8 @@ def _npy_header(path: pathlib.Path, member: zipfile.ZipInfo, file: Any) -> Heade
         raise WeightsError(f"{path}: {member.filename} is no array: {error}") from error
     if dtype.hasobject:
         raise WeightsError(f"{path}: {member.filename} holds a pickle, which is never opened.")
+    if min(shape, default=0) < 0:
+        raise WeightsError(f"{path}: {member.filename} declares the shape {shape}.")
     size = math.prod(shape) * dtype.itemsize
     if size > member.file_size:
         raise WeightsError(
