@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -103,7 +104,9 @@ def build_content(
         entry = _photo(network, photo, probabilities[number], blocks)
         if embedded.recorded:
             values = [v.reshape(-1) for v in run(_inputs(network, photo.pixels))]
-            entry["values"] = blocks.add(np.concatenate(values), "f16")
+            entry["scales"] = [_scale(v) for v in values]
+            scaled = [v / s for v, s in zip(values, entry["scales"], strict=True)]
+            entry["values"] = blocks.add(np.concatenate(scaled), "f16")
         each = (blocks.size - fixed) / (number + 1)
         if fixed + each * len(photos) > limits.bytes and limits.photos is not None:
             raise _too_many(limits, len(photos), each, fixed, embedded)
@@ -263,6 +266,16 @@ def _weights(node: Node, variables: Any, units: list[int] | None, pool: Pool) ->
             values = np.asarray(leaf)
             found[name] = pool.add(values if units is None else values[..., units])
     return found
+
+
+def _scale(values: np.ndarray) -> float:
+    """A power of two by which values are divided to lie in float16's range, 1 where they do."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not np.isfinite(largest):
+        raise PageError(
+            "A layer's values are not finite: the weights are damaged, or training diverged."
+        )
+    return float(2.0 ** max(0, math.ceil(math.log2(largest / 2**15)))) if largest else 1.0
 
 
 def _layout(graph: Graph, embedded: Plan) -> dict[str, int]:

@@ -143,10 +143,7 @@ class _Builder:
 
     def _node(self, value: Value) -> int:
         # The image is the only value with a field that no equation gave.
-        number = self.owner.get(id(value), 0)
-        while number in self.merged:
-            number = self.merged[number]
-        return number
+        return self._root(self.owner.get(id(value), 0))
 
     def _add(self, kind: str, name: str, inputs: list[int], path: Path, **facts: Any) -> int:
         self.nodes.append(Node(kind, name, inputs, (), path, self.place, facts=facts))
@@ -182,20 +179,27 @@ class _Builder:
         if kind == "mean" and first.kind in POOLS and "divisor" not in first.facts:
             first.facts["divisor"] = facts["divisor"]
             return sources[0]
-        if kind not in ("mean", "function"):
-            return self._add(kind, "", sources, path, **facts)
-        return self._function(eqn, sources, path)
+        inside = kind in ("add", "tanh") and self._goes_on(sources, path)
+        if kind in ("mean", "function") or inside:
+            return self._function(eqn, sources, path)
+        return self._add(kind, "", sources, path, **facts)
+
+    def _goes_on(self, sources: list[int], path: Path) -> bool:
+        """Whether all that an equation reads is a function of this call and what that one reads."""
+        inner = [s for s in sources if self.nodes[s].kind == "function"]
+        inner = [s for s in inner if self.nodes[s].path == path]
+        known = [self._root(i) for s in inner for i in self.nodes[s].inputs]
+        return bool(inner) and all(s in known for s in sources if s not in inner)
 
     def _function(self, eqn: JaxprEqn, sources: list[int], path: Path) -> int:
         """A new function, or the one of the same call that this equation goes on with."""
-        inner = [s for s in sources if self.nodes[s].kind == "function"]
-        inner = [s for s in inner if self.nodes[s].path == path]
-        outer = [s for s in sources if s not in inner]
-        known = [i for s in inner for i in self.nodes[s].inputs]
-        if not inner or any(s not in known for s in outer):
+        if not self._goes_on(sources, path):
             number = self._add("function", "", sources, path)
         else:
+            inner = [s for s in sources if self.nodes[s].kind == "function"]
+            inner = [s for s in inner if self.nodes[s].path == path]
             number, rest = inner[-1], inner[:-1]
+            known = [self._root(i) for s in inner for i in self.nodes[s].inputs]
             for other in rest:
                 self.merged[other] = number
                 self.nodes[number].primitives += self.nodes[other].primitives

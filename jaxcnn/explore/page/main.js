@@ -63,6 +63,7 @@ async function start() {
   photo = await startPhoto();
   await startPlayground();
   await startShift();
+  performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -124,15 +124,16 @@ export class PhotoView {
     const recorded = [];
     if (photo.values) {
       const values = await block(photo.values);
-      for (const [node, at] of Object.entries(PAGE.values)) {
+      Object.entries(PAGE.values).forEach(([node, at], n) => {
         const size = PAGE.nodes[node].shape.reduce((a, b) => a * b, 1);
-        recorded.push([Number(node), values.subarray(at, at + size)]);
-      }
+        const scale = photo.scales[n];
+        const own = values.subarray(at, at + size);
+        recorded.push([Number(node), scale === 1 ? own : own.map((v) => v * scale)]);
+      });
     }
     this.at.photo = i;
     this.pixels = pixels;
     this.run = new Run(await block(this.weights), normalise(pixels), recorded);
-    this.run.weights = await block(this.weights);
     [...this.strip.children].forEach((button, k) => button.setAttribute("aria-pressed", k === i));
     this.showCams(photo);
     this.showScores(photo);

@@ -1,0 +1,178 @@
+"""A real headless Chromium, and pages of trained networks for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import explore
+from jaxcnn.data.augment import normalize
+from jaxcnn.explore.values import node_values
+
+
+@dataclasses.dataclass
+class Page:
+    """A written page, what it was made of, and jaxcnn's own values for comparison."""
+
+    path: pathlib.Path
+    network: Any
+    photos: list[explore.Photo]
+    content: Any
+    second: Any = None
+
+    def __post_init__(self) -> None:
+        record = self.network.preprocess
+        self.graph = explore.build_graph(self.network.model, record.image_size, record.channels)
+        self.names = [node.name for node in self.graph.nodes]
+        run = node_values(self.graph, self.network.variables, list(range(len(self.graph.nodes))))
+        self.values = [
+            run(normalize(jnp.asarray(photo.pixels)[None], record.mean, record.std))
+            for photo in self.photos
+        ]
+
+    @property
+    def url(self) -> str:
+        return self.path.as_uri()
+
+
+def make_page(
+    path: pathlib.Path, network: Any, photos: list[explore.Photo], second: Any = None, **limits: Any
+) -> Page:
+    bounds = explore.Limits(**limits)
+    content = explore.build_content(network, photos, second=second, limits=bounds)
+    explore.write_page(content, path, bounds)
+    return Page(path, network, photos, content, second)
+
+
+class Browser:
+    """Chromium with what the tests ask of it."""
+
+    def __init__(self) -> None:
+        webdriver = pytest.importorskip("selenium.webdriver")
+        service = pytest.importorskip("selenium.webdriver.chrome.service")
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        driver = shutil.which("chromedriver")
+        if program is None or driver is None:
+            pytest.skip("needs chromium and chromium-driver")
+        options = webdriver.ChromeOptions()
+        options.binary_location = program
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=service.Service(driver))
+        self.driver.set_script_timeout(120)
+
+    def size(self, width: int, height: int, *, dark: bool = False) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def open(self, url: str) -> float:
+        """Opens a page and gives the seconds until it was ready, as the page measures them."""
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        self.driver.get(url)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if self.run("return document.documentElement.dataset.ready") == "yes":
+                return self.run("return performance.getEntriesByName('ready')[0].startTime") / 1000
+            time.sleep(0.02)
+        raise AssertionError(f"not ready: {self.errors()}")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """Every address that the page asked for since it was opened."""
+        events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
+        return [
+            e["params"]["request"]["url"]
+            for e in events
+            if e["method"] == "Network.requestWillBeSent"
+        ]
+
+    def show(self, part: str) -> None:
+        self.run("location.hash = arguments[0]", part)
+        end = time.monotonic() + 10
+        while self.run("return document.getElementById(arguments[0]).hidden", part):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    opened = Browser()
+    opened.size(1280, 800)
+    yield opened
+    opened.driver.quit()
+
+
+def _trained(folder: pathlib.Path, recipe: str, steps: int) -> Any:
+    import importlib.util
+
+    from jaxcnn import load_network, train
+
+    root = pathlib.Path(__file__).resolve().parents[2]
+    spec = importlib.util.spec_from_file_location(recipe, root / "configs" / f"{recipe}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = dataclasses.replace(
+        module.config(), length=train.steps(steps), num_devices=1, figures=False
+    )
+    train.fit(config, folder)
+    return load_network(folder)
+
+
+@pytest.fixture(scope="session")
+def digits_page(tmp_path_factory) -> Page:
+    """The page of a small CNN, trained for seconds, with a perceptron beside it."""
+    from jaxcnn.data import open_source
+
+    folder = tmp_path_factory.mktemp("digits")
+    network = _trained(folder / "cnn", "digits_cnn", 120)
+    second = _trained(folder / "mlp", "digits_mlp", 120)
+    source = open_source("digits", "test")
+    photos = explore.source_photos(source, network.preprocess, 4)
+    return make_page(folder / "page.html", network, photos, second)
+
+
+@pytest.fixture(scope="session")
+def cifar_page(shared, tmp_path_factory) -> Page:
+    """The page of the published ResNet-20 with ten photos, one of each class."""
+    from jaxcnn import load_network
+    from jaxcnn.data import open_source
+
+    network = load_network(shared / "weights" / "cifar_resnet20.safetensors", "cifar_resnet20")
+    source = open_source("cifar10_jpeg", "test", data_dir=str(shared / "tfds"))
+    network = dataclasses.replace(network, class_names=tuple(source.class_names))
+    photos = explore.source_photos(source, network.preprocess, 10)
+    return make_page(tmp_path_factory.mktemp("cifar") / "page.html", network, photos)
+
+
+def picture(page: Page, photo: int) -> np.ndarray:
+    """The photo as the playground has it, float32 [H, W, C]."""
+    return page.photos[photo].picture.astype(np.float32)
