@@ -72,8 +72,8 @@ def test_stages_fold_and_unfold_and_a_layer_opens_the_photo(opened):
     opened.run("document.querySelector('.fold').click()")
     assert opened.run("return document.querySelector('.fold').ariaExpanded") == "true"
     opened.run("document.querySelector('.group .card').click()")
-    checks.wait(opened, "return !document.getElementById('photo').hidden")
-    assert opened.run("return document.activeElement.id") == "layer"
+    checks.wait(opened, "return document.activeElement.id === 'layer'")
+    assert not opened.run("return document.getElementById('photo').hidden")
 
 
 def test_shifts_show_both_networks_scores(opened, digits_page):

@@ -233,30 +233,56 @@ function convolve(node, values, weights, out) {
 }
 
 function oneChannel(node, values, channel, weights) {
-  const [rows, columns] = sizeOf(node);
+  const [height, width, depth] = sizeOf(NODES[node.inputs[0]]);
+  const [rows, columns, count] = sizeOf(node);
+  const { kernel, stride, padding, dilation } = windowOf(node);
+  const own = kernelOf(node, channel, weights), bias = parameter(weights, node, "bias");
+  const inside = depth / node.groups;
+  const from = Math.floor(channel / (count / node.groups)) * inside;
+  const shift = bias ? bias[place(node, channel)] : 0;
   const out = new Float32Array(rows * columns);
   for (let y = 0; y < rows; y++) for (let x = 0; x < columns; x++) {
-    out[y * columns + x] = terms(node, values, channel, y, x, weights).result;
+    let sum = 0;
+    for (let i = 0; i < kernel[0]; i++) {
+      const row = y * stride[0] - padding[0] + i * dilation[0];
+      if (row < 0 || row >= height) continue;
+      for (let j = 0; j < kernel[1]; j++) {
+        const column = x * stride[1] - padding[1] + j * dilation[1];
+        if (column < 0 || column >= width) continue;
+        const at = (row * width + column) * depth + from;
+        const k = (i * kernel[1] + j) * inside;
+        for (let c = 0; c < inside; c++) sum += values[at + c] * own[k + c];
+      }
+    }
+    out[y * columns + x] = sum + shift;
   }
   return out;
 }
 
-/**
- * The sum behind one unit of a convolution or a dense layer: for each input channel of its group
- * the patch, kernel and partial sum; null in a patch is padding. `sure` bounds the result's error
- * where the inputs are known to `precision`.
- */
-export function terms(node, values, channel, y, x, weights, detail = false) {
-  const [height, width, depth] = sizeOf(NODES[node.inputs[0]]);
-  const count = sizeOf(node)[2];
-  const dense = node.kind === "dense";
-  const { kernel, stride, padding, dilation } = dense
+/** The window of a convolution; a dense layer's is one pixel. */
+function windowOf(node) {
+  return node.kind === "dense"
     ? { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1] } : geometry(node);
-  const weight = parameter(weights, node, "kernel"), bias = parameter(weights, node, "bias");
+}
+
+/** The kernel of one channel, [h, w, C / groups]. */
+function kernelOf(node, channel, weights) {
+  const weight = parameter(weights, node, "kernel");
+  const stored = node.units ? node.units.length : sizeOf(node)[2];
   const at = place(node, channel);
+  return Float32Array.from({ length: weight.length / stored }, (_, i) => weight[i * stored + at]);
+}
+
+/**
+ * The sum behind one unit of a convolution or a dense layer: the share of each input channel of
+ * its group (`parts`, the first being channel `from`), and how large all products are together.
+ */
+export function terms(node, values, channel, y, x, weights) {
+  const [height, width, depth] = sizeOf(NODES[node.inputs[0]]);
+  const { kernel, stride, padding, dilation } = windowOf(node);
+  const own = kernelOf(node, channel, weights), bias = parameter(weights, node, "bias");
   const inside = depth / node.groups;
-  const from = Math.floor(channel / (count / node.groups)) * inside;
-  const stored = node.units ? node.units.length : count;
+  const from = Math.floor(channel / (sizeOf(node)[2] / node.groups)) * inside;
   const parts = new Float64Array(inside);
   let size = 0;
   for (let i = 0; i < kernel[0]; i++) for (let j = 0; j < kernel[1]; j++) {
@@ -264,31 +290,29 @@ export function terms(node, values, channel, y, x, weights, detail = false) {
     const column = x * stride[1] - padding[1] + j * dilation[1];
     if (row < 0 || column < 0 || row >= height || column >= width) continue;
     for (let c = 0; c < inside; c++) {
-      const value = values[(row * width + column) * depth + from + c];
-      const product = value * weight[((i * kernel[1] + j) * inside + c) * stored + at];
+      const product = values[(row * width + column) * depth + from + c]
+        * own[(i * kernel[1] + j) * inside + c];
       parts[c] += product;
       size += Math.abs(product);
     }
   }
   const total = parts.reduce((a, b) => a + b, 0);
-  const shift = bias ? bias[at] : 0;
-  const found = { result: total + shift, total, bias: shift, hasBias: bias !== null };
-  return detail ? { ...found, parts, size, from, kernel, stride, padding, dilation } : found;
+  const shift = bias ? bias[place(node, channel)] : 0;
+  return { result: total + shift, total, bias: shift, hasBias: bias !== null, parts, size, from,
+    kernel, stride, padding, dilation };
 }
 
 /** One input channel of `terms`: patch (null: padding), kernel and products, row by row. */
 export function patch(node, values, channel, y, x, weights, sum, c) {
   const [height, width, depth] = sizeOf(NODES[node.inputs[0]]);
-  const weight = parameter(weights, node, "kernel");
-  const stored = node.units ? node.units.length : sizeOf(node)[2];
+  const own = kernelOf(node, channel, weights);
   const cells = [];
   for (let i = 0; i < sum.kernel[0]; i++) for (let j = 0; j < sum.kernel[1]; j++) {
     const row = y * sum.stride[0] - sum.padding[0] + i * sum.dilation[0];
     const column = x * sum.stride[1] - sum.padding[1] + j * sum.dilation[1];
     const outside = row < 0 || column < 0 || row >= height || column >= width;
     const value = outside ? null : values[(row * width + column) * depth + sum.from + c];
-    const factor = weight[((i * sum.kernel[1] + j) * sum.parts.length + c) * stored
-      + place(node, channel)];
+    const factor = own[(i * sum.kernel[1] + j) * sum.parts.length + c];
     cells.push({ row, column, value, factor, product: (value || 0) * factor });
   }
   return cells;

@@ -10,15 +10,32 @@ import { startShift } from "./shift.js";
 import { startTheme } from "./theme.js";
 
 const PARTS = ["network", "photo", "filters", "shift"];
+// What is started when it is first shown.
+const STARTS = { photo: startPhoto, filters: startPlayground, shift: startShift };
+const started = new Map();
+
+/** The part of that name, ready for use. */
+function part(name) {
+  if (!started.has(name)) {
+    const ready = Promise.resolve(STARTS[name] ? STARTS[name]() : null);
+    started.set(name, ready.then((view) => {
+      byId(name).dataset.ready = "yes";
+      return view;
+    }));
+  }
+  return started.get(name);
+}
 
 function showPart() {
   const wanted = location.hash.slice(1);
-  const part = PARTS.includes(wanted) ? wanted : PARTS[0];
-  for (const name of PARTS) byId(name).hidden = name !== part;
+  const shown = PARTS.includes(wanted) ? wanted : PARTS[0];
+  for (const name of PARTS) byId(name).hidden = name !== shown;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${part}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  scrollTo(0, 0);
+  return part(shown);
 }
 
 function startNetwork(open) {
@@ -52,17 +69,13 @@ function startNetwork(open) {
 
 async function start() {
   startTheme();
-  let photo = null;
-  startNetwork((node) => {
+  startNetwork(async (node) => {
     location.hash = "#photo";
-    photo.openLayer(node);
+    (await part("photo")).openLayer(node);
     byId("layer").focus();
   });
   addEventListener("hashchange", showPart);
-  showPart();
-  photo = await startPhoto();
-  await startPlayground();
-  await startShift();
+  await showPart();
   performance.mark("ready");
   document.documentElement.dataset.ready = "yes";
 }

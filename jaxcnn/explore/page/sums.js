@@ -34,7 +34,7 @@ function result(text) {
 function sumPanel(panel, run, node, at) {
   const source = node.inputs[0];
   const values = run.full(source);
-  const sum = terms(node, values, at.channel, at.y, at.x, run.weights, true);
+  const sum = terms(node, values, at.channel, at.y, at.x, run.weights);
   const digits = decimals(sum.size, source);
   const parts = Array.from(sum.parts);
   const strongest = parts.reduce((best, v, i) => (Math.abs(v) > Math.abs(parts[best]) ? i : best), 0);
@@ -98,7 +98,7 @@ function windowText(sum, at) {
 function patchRow(panel, node, run, values, at, sum, c, digits) {
   const cells = patch(node, values, at.channel, at.y, at.x, run.weights, sum, c);
   const columns = sum.kernel[1];
-  const fine = Math.min(digits, sum.kernel[1] > 5 ? 1 : 2);
+  const fine = Math.min(digits, 2);
   const grids = [
     grid("patch", "Patch of the input", cells.map((k) => k.value), columns, fine),
     grid("kernel", "Kernel", cells.map((k) => k.factor), columns, fine),
@@ -139,10 +139,12 @@ function animate(panel, grids, cells, running, digits) {
 /** A table of numbers, coloured by sign and size. */
 function grid(id, title, values, columns, digits) {
   const limit = largest(values.filter((v) => v !== null)) || 1;
+  // Where many cells stand side by side, .25 is as good as 0.25.
+  const tight = (text) => (columns > 5 ? text.replace("0.", ".") : text);
   const cells = values.map((value) => {
     const colour = signed((value || 0) / limit);
     const cell = el("td", value === null ? { class: "outside", title: "padding" } : {},
-      value === null ? "0" : number(value, digits));
+      value === null ? "0" : tight(number(value, digits)));
     if (value !== null) {
       cell.style.setProperty("background", css(colour));
       cell.style.setProperty("color", inkOn(colour));
@@ -226,7 +228,7 @@ function poolPanel(panel, run, node, at) {
   window.append(inputMap(run, node, view, at, 0));
   if (shown) {
     const table = grid("patch", "Window", found.cells.map((cell) => cell.value), found.kernel[1],
-      Math.min(digits, found.kernel[1] > 4 ? 1 : 2));
+      Math.min(digits, 2));
     if (isMax) {
       const best = found.cells.findIndex((cell) => cell.value === value);
       table.cells[best].classList.add("winner");
