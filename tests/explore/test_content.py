@@ -102,7 +102,7 @@ def test_a_large_network_is_recorded_within_the_limit():
 
 def test_networks_that_cannot_be_shown_say_why(small):
     mlp = network("mlp")
-    with pytest.raises(explore.PageError, match="mlp has no convolution.*--mlp"):
+    with pytest.raises(explore.PageError, match=r"mlp has no convolution.*--mlp"):
         explore.build_content(mlp, photos(mlp, 1))
     with pytest.raises(explore.PageError, match="No photo to show"):
         explore.build_content(small, [])
@@ -115,7 +115,7 @@ def test_networks_that_cannot_be_shown_say_why(small):
 
 def test_more_than_the_limit_names_limit_and_option(small, tmp_path):
     for limits in ({"photos": 0}, {"channels": 0}, {"max_mb": 0.1}):
-        with pytest.raises(explore.PageError, match="--"):
+        with pytest.raises(explore.PageError, match=r"--"):
             explore.Limits(**limits)
     tight = explore.Limits(max_mb=1.0, photos=2)
     with pytest.raises(explore.PageError, match=r"limit of 1 MB.*--"):

@@ -31,6 +31,7 @@ export class Diagram {
       item.style.setProperty("grid-row", child.rank + 1);
       const wide = busy.get(child.rank) === 1;
       item.style.setProperty("grid-column", wide ? "1 / -1" : child.lane + 1);
+      item.classList.toggle("narrow", !wide && filled.size > 1);
       grid.append(item);
       return { item, wide };
     });
@@ -157,18 +158,20 @@ function drawGroup({ box, grid, lines, places }) {
   const gap = parseFloat(getComputedStyle(grid).columnGap) || 0;
   const centre = (lane) =>
     columns.slice(0, lane).reduce((sum, width) => sum + width + gap, 0) + columns[lane] / 2;
+  const broad = (number) => number < 0 || places[number].wide;
   const end = (number, side, lane) => {
     if (number < 0) return { x: frame.width / 2, y: side === "bottom" ? 0 : frame.height };
     const { item, wide } = places[number];
     const area = (item.firstElementChild.matches(".fold") && side === "top"
       ? item.firstElementChild : item).getBoundingClientRect();
-    const x = wide && box.lanes > 1 ? centre(lane) : (area.left + area.right) / 2 - frame.left;
+    const x = wide && lane !== null ? centre(lane) : (area.left + area.right) / 2 - frame.left;
     return { x, y: area[side] - frame.top };
   };
   lines.replaceChildren();
   for (const [from, to, lane] of box.edges) {
-    const a = end(from, "bottom", lane), b = end(to, "top", lane);
     const [start, stop] = ranks(box, from, to, Math.max(...box.children.map((c) => c.rank)) + 1);
+    const middle = broad(from) && broad(to) && stop - start === 1;
+    const a = end(from, "bottom", middle ? null : lane), b = end(to, "top", middle ? null : lane);
     const x = stop - start > 1 ? centre(lane) : b.x;
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     const bend = Math.min(14, (b.y - a.y) / 2);
@@ -179,7 +182,8 @@ function drawGroup({ box, grid, lines, places }) {
   }
 }
 
-const tail = (name) => name.split("/").slice(1).join("/") || name;
+/** The name inside of its block; that a convolution is one is said beside it. */
+const tail = (name) => (name.split("/").slice(1).join("/") || name).replace(/\/conv$/, "");
 
 function outShape(box) {
   const last = box.nodes.length ? box : box.children[box.children.length - 1];
