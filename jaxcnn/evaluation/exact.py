@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxcnn import parallel
 from jaxcnn.data.augment import normalize
 from jaxcnn.evaluation.metrics import Evaluation
-from jaxcnn.evaluation.views import Views, loaded_preprocess, make_views
+from jaxcnn.evaluation.views import NUM_VIEWS, Views, loaded_preprocess, make_views
 from jaxcnn.preprocess import Preprocess
 
 
@@ -94,11 +94,13 @@ def _log_scores(model: nn.Module, scoring: Scoring, variables: Any, images: jax.
         return logits if chosen is None else logits[:, np.asarray(chosen)]
 
     views = make_views(images, scoring.views, scoring.preprocess.image_size)
-    if len(views) == 1:
+    number, batch = views.shape[:2]
+    if number == 1:
         return apply(views[0])
-    # One view after the other: the network is compiled once, and memory stays that of one.
-    each = jax.lax.map(lambda view: jax.nn.log_softmax(apply(view)), views)
-    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(views))
+    # An image's views stay side by side, so that a batch that is split over devices stays split.
+    flat = jnp.swapaxes(views, 0, 1).reshape(-1, *views.shape[2:])
+    each = jax.nn.log_softmax(apply(flat)).reshape(batch, number, -1)
+    return jax.nn.logsumexp(each, axis=1) - jnp.log(number)
 
 
 class Tally:
@@ -216,7 +218,8 @@ def evaluate(
       variables: its variables.
       source: what `jaxcnn.data.open_source` or `open_eval_source` gives.
       preprocess: how images become inputs; default: `default_preprocess(source)`.
-      batch_size: over all devices; rounded up to a multiple of their number.
+      batch_size: what the network sees at once over all devices, each view counted; rounded up
+        to a multiple of the devices.
       mapping: the devices; default: all, under jit.
       threads: threads that decode.
       max_bad: how many undecodable images are left out and reported before it is an error.
@@ -290,7 +293,7 @@ class EvaluationSetup:
         loader = EvalLoader(
             source,
             loaded,
-            -(-batch_size // mapping.size) * mapping.size,
+            _rows(batch_size, len(source), views, mapping),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=threads,
@@ -323,6 +326,12 @@ class EvaluationSetup:
         )
         result.check_finite()
         return result
+
+
+def _rows(batch_size: int, examples: int, views: Views, mapping: parallel.DeviceMapping) -> int:
+    """Examples in a batch: not many more than there are, and divided by the devices."""
+    wanted = min(-(-batch_size // NUM_VIEWS[views]), examples)
+    return -(-wanted // mapping.size) * mapping.size
 
 
 def check_classes(model: nn.Module, variables: Any, preprocess: Preprocess, source: Any) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxcnn.preprocess import Preprocess
 
 Views = Literal["none", "flip", "ten_crop"]
+NUM_VIEWS: dict[Views, int] = {"none": 1, "flip": 2, "ten_crop": 10}
 
 
 def loaded_preprocess(preprocess: Preprocess, views: Views) -> Preprocess:

@@ -113,7 +113,7 @@ def _two(share_first, share_second, disagree, total=50_000):
 
 
 def test_three_tenths_of_a_point_on_imagenet_may_be_noise():
-    # 76.1 and 76.4%: two trainings of one network part on about an eighth of the images.
+    # 76.1 and 76.4%, if the two part on about an eighth of the images.
     result = _two(0.761, 0.764, disagree=6_500)
     assert result.to_json()["first_top1"] == 76.1 and result.to_json()["second_top1"] == 76.4
     assert result.p_value > 0.05 and result.to_json()["may_be_noise"]
