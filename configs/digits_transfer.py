@@ -25,7 +25,7 @@ def config() -> TrainConfig:
             learning_rate=0.02, nesterov=True, weight_decay=5e-4, schedule="cosine"
         ),
         batch_size=32,
-        length=epochs(8),
-        eval_every=epochs(8),
-        checkpoint_every=epochs(8),
+        length=epochs(4),
+        eval_every=epochs(4),
+        checkpoint_every=epochs(4),
     )

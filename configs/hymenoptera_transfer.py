@@ -22,14 +22,12 @@ def config() -> TrainConfig:
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             resize="shorter",
-            flip=True,
-            pad_crop=2,
         ),
         optimizer=OptimizerConfig(
             learning_rate=0.02, nesterov=True, weight_decay=5e-4, schedule="cosine"
         ),
         batch_size=32,
-        length=epochs(20),
-        eval_every=epochs(20),
+        length=epochs(10),
+        eval_every=epochs(10),
         checkpoint_every=epochs(10),
     )

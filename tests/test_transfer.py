@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -50,7 +51,7 @@ def _leaves(tree) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("kind", "devices", "fields"),
-    [("jit", 1, {"ema": 0.9}), ("pmap", 2, {"accumulate": 2}), ("jit", 2, {"accumulate": 2})],
+    [("jit", 1, {"ema": 0.9}), ("pmap", 2, {"accumulate": 2}), ("fsdp", 2, {"accumulate": 2})],
 )
 def test_frozen_parameters_and_statistics_keep_every_bit(kind, devices, fields):
     mapping = parallel.make_mapping(kind, jax.devices("cpu")[:devices])
@@ -59,7 +60,8 @@ def test_frozen_parameters_and_statistics_keep_every_bit(kind, devices, fields):
     )
     task, state = _make(TOP, optimizer, **fields, axis_name=mapping.axis_name)
     model = with_norm(task.model, axis_name=mapping.axis_name)
-    task = Task(**{**vars(task), "model": model, "shards": mapping.shards})
+    spread = {"model": model, "shards": mapping.shards, "gathered": mapping.gathered}
+    task = dataclasses.replace(task, **spread)
     before = _leaves(state.variables)
     state = mapping.put_state(state)
     step = mapping.map_train(functools.partial(train_step, task))

@@ -17,6 +17,7 @@ from jaxcnn.analysis.memory import (
     device_bytes,
     largest_batch,
     memory_plan,
+    saved_bytes,
 )
 from jaxcnn.analysis.receptive_field import Box, ReceptiveFields, TapField, receptive_field
 from jaxcnn.analysis.rows import Row
@@ -48,5 +49,6 @@ __all__ = [
     "plan",
     "pool_layer",
     "receptive_field",
+    "saved_bytes",
     "summarize",
 ]

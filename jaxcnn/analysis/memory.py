@@ -248,14 +248,24 @@ def _saved(model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct, key: 
         logits = [x.astype(jnp.float32) for x in jax.tree.leaves((out, sown))]
         return sum((jax.nn.logsumexp(x, -1).mean() for x in logits), jnp.zeros(())), new
 
-    def residuals(params: Any, state: Any, images: Any, key: Any) -> Any:
-        _, pull, _ = jax.vjp(lambda p: loss(p, state, images, key), params, has_aux=True)
-        return jax.tree.leaves(pull)
-
     try:
-        made = jax.make_jaxpr(residuals)(variables.get("params", {}), state, images, key)
+        return saved_bytes(loss, variables.get("params", {}), state, images, key)
     except Exception as error:
         raise TraceError(f"{type(model).__name__} cannot be differentiated: {error}") from error
+
+
+def saved_bytes(loss: Any, params: Any, *arguments: Any) -> int:
+    """Bytes of the distinct arrays that the gradient of a loss keeps from its forward pass.
+
+    `loss(params, *arguments)` gives a scalar and something else; arguments are arrays or their
+    shapes, and are not counted. Nothing is computed.
+    """
+
+    def residuals(params: Any, *arguments: Any) -> Any:
+        _, pull, _ = jax.vjp(lambda p: loss(p, *arguments), params, has_aux=True)
+        return jax.tree.leaves(pull)
+
+    made = jax.make_jaxpr(residuals)(params, *arguments)
     inputs = set(made.jaxpr.invars)
     saved = {v for v in made.jaxpr.outvars if not isinstance(v, Literal)} - inputs
     return _bytes([v.aval for v in saved if hasattr(v.aval, "dtype")])

@@ -59,7 +59,7 @@ def save_folder(
     folder.mkdir(parents=True, exist_ok=True)
     size = preprocess.image_size
     weights.save(folder / weights.hub.WEIGHTS, variables, model, image_size=size)
-    config = {
+    config: dict[str, Any] = {
         "architecture": name,
         "num_classes": len(class_names),
         "label_names": list(class_names),
@@ -72,5 +72,7 @@ def save_folder(
             "interpolation": preprocess.interpolation,
         },
     }
+    if getattr(model, "aux_heads", None) is False:
+        config["model_args"] = {"aux_heads": False}
     (folder / weights.hub.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     return folder

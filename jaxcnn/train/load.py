@@ -99,6 +99,9 @@ def _load_weights(
     info = model_info(name)
     classes = weights.num_classes(found.path, create_model(name)) or 0
     model = create_model(name, num_classes=classes)
+    arguments = found.config.get("model_args")
+    if isinstance(arguments, dict) and arguments.get("aux_heads") is False:
+        model = model.clone(aux_heads=False)
     gray = info.channels == 1
     default = Preprocess(
         image_size=info.image_size,

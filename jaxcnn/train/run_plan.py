@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
@@ -11,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.analysis import Plan, memory_plan
+from jaxcnn.analysis import MemoryPlan, Plan, memory_plan, saved_bytes
 from jaxcnn.analysis import plan as plan_step
 from jaxcnn.analysis.render import Column, Table, si, text
 from jaxcnn.data import Example
 from jaxcnn.train.config import TrainConfig, to_dict
 from jaxcnn.train.setup import Setup, prepare, with_norm
+from jaxcnn.train.step import Task, batch_loss, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,9 @@ class RunPlan:
       rates: the learning rate where it matters: start, end of the warm-up, milestones, end.
       evaluations: how often the evaluation split is scored.
       params: number of the network's parameters.
+      trainable: how many of them train.
+      passes: a step's FLOPs by those of a forward pass, as XLA counts both; None where everything
+        trains, which takes about three.
       checkpoint_bytes: size of a checkpoint's arrays.
       step: memory and work of a step.
     """
@@ -60,6 +65,8 @@ class RunPlan:
     rates: tuple[Rate, ...]
     evaluations: int
     params: int
+    trainable: int
+    passes: float | None
     checkpoint_bytes: int
     step: Plan
 
@@ -107,8 +114,17 @@ class RunPlan:
                 ("Batch", batch),
                 ("Evaluations", f"{self.evaluations:,}"),
                 ("Parameters", f"{self.params:,}"),
+                *self._transfer_lines(),
                 ("A checkpoint", si(self.checkpoint_bytes, "B")),
             ),
+        )
+
+    def _transfer_lines(self) -> tuple[tuple[str, str], ...]:
+        if self.passes is None:
+            return ()
+        return (
+            ("Of them train", f"{self.trainable:,} ({self.config.transfer.regime})"),
+            ("A step costs", f"{self.passes:.2f} forward passes (all trained: about 3)"),
         )
 
 
@@ -151,7 +167,9 @@ def plan(
         devices=f"{mapping.size} x {platform}, {mapping.kind}",
         rates=_rates(setup),
         evaluations=math.ceil(setup.total_steps / every),
-        params=sum(math.prod(x.shape) for x in jax.tree.leaves(state.params)),
+        params=_count(state.variables["params"]),
+        trainable=_count(state.params),
+        passes=_passes(setup, state),
         checkpoint_bytes=_bytes(state),
         step=_plan_step(setup, state, compile, limit),
     )
@@ -169,6 +187,8 @@ def _plan_step(setup: Setup, state: Any, compile: bool, limit: int | None) -> Pl
         channels=channels,
         devices=mapping.size,
     )
+    if setup.task.plan.frozen:
+        memory = _without_frozen(memory, setup, state)
     memory = dataclasses.replace(
         memory,
         batch_size=config.batch_size,
@@ -205,6 +225,56 @@ def _plan_step(setup: Setup, state: Any, compile: bool, limit: int | None) -> Pl
     )
 
 
+def _one_device(setup: Setup, state: Any, size: int) -> tuple[Task, Any, dict[str, Any]]:
+    """A step of one device without accumulation, and its batch as shapes."""
+    model = with_norm(setup.task.model, groups=1, axis_name=None)
+    task = dataclasses.replace(
+        setup.task, model=model, accumulate=1, axis_name=None, shards=1, gathered=None
+    )
+    rows = {n: jax.ShapeDtypeStruct((size,), jnp.int32) for n in ("label", "index", "epoch")}
+    image = jax.ShapeDtypeStruct((size, *setup.image_shape), jnp.uint8)
+    return task, state, {"image": image, **rows}
+
+
+def _passes(setup: Setup, state: Any) -> float | None:
+    """What a step costs beside a forward pass, from the programs before they are compiled."""
+    if not setup.task.plan.frozen:
+        return None
+    task, state, batch = _one_device(setup, state, 1)
+    images = jax.ShapeDtypeStruct(batch["image"].shape, jnp.float32)
+    forward = jax.jit(functools.partial(task.model.apply, train=False))
+    step = jax.jit(functools.partial(train_step, task)).lower(state, batch)
+    return _flops(step) / _flops(forward.lower(state.variables, images))
+
+
+def _without_frozen(memory: MemoryPlan, setup: Setup, state: Any) -> MemoryPlan:
+    """The formula's account of a step that has no gradient of what is frozen.
+
+    Its multiply-adds are half of XLA's FLOPs, those of the rest among them.
+    """
+    size = memory.per_device_batch
+    task, state, batch = _one_device(setup, state, size)
+
+    def loss(params: Any, state: Any, batch: Any, key: Any) -> Any:
+        return batch_loss(task, state, params, batch, key)
+
+    step = jax.jit(functools.partial(train_step, task)).lower(state, batch)
+    return dataclasses.replace(
+        memory,
+        gradients=_bytes(state.params),
+        activations=saved_bytes(loss, state.params, state, batch, state.key),
+        macs_per_step=int(_flops(step) * memory.devices / 2),
+    )
+
+
+def _flops(lowered: jax.stages.Lowered) -> float:
+    """XLA's count, before it optimises."""
+    cost = lowered.cost_analysis()
+    if cost is None:
+        raise ValueError("This backend does not count the FLOPs of a program.")
+    return float(cost["flops"])
+
+
 def _rates(setup: Setup) -> tuple[Rate, ...]:
     optimizer, total = setup.config.optimizer, setup.total_steps
     size = (setup.order.num_examples, setup.config.batch_size)
@@ -236,6 +306,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _bytes(tree: Any) -> int:
     # A random key's type knows its own size; its itemsize is that of all its words.
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _count(tree: Any) -> int:
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
 class _Assumed:

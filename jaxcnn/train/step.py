@@ -71,7 +71,7 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(task.axis_name))
 
     def loss_of(params: Any, micro: dict[str, jax.Array], micro_key: jax.Array) -> Any:
-        return _loss(task, state, params, micro, micro_key)
+        return batch_loss(task, state, params, micro, micro_key)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     if task.accumulate == 1:
@@ -104,7 +104,7 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-def _loss(
+def batch_loss(
     task: Task, state: TrainState, params: Any, batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     variables = state.with_frozen(params, state.batch_stats)

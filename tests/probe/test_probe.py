@@ -120,3 +120,21 @@ def test_a_sample_keeps_the_share_of_each_class():
     assert part[7].label == source[int(part.indices[7])].label == part.labels()[7]
     assert sample(source, 5000) is source
     assert part.fingerprint != source.fingerprint
+
+
+def test_auxiliary_heads_of_other_classes_are_left_out(tmp_path):
+    model = create_model("googlenet_paper", num_classes=5)
+    shapes = jax.eval_shape(
+        lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, 224, 224, 3))
+    )
+    variables = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    classifier = probe.Classifier(np.ones((1024, 2)), np.array([0.5, -0.5]))
+    fitted, with_head = probe.with_head(model, variables, classifier)
+    assert fitted.num_classes == 2 and not any("aux" in n for n in with_head["params"])
+    names = ("ant", "bee")
+    folder = probe.save_folder(
+        tmp_path, "googlenet_paper", fitted, with_head, Preprocess((224, 224)), names
+    )
+    loaded = jaxcnn.load_network(folder)
+    assert loaded.class_names == names and not loaded.model.aux_heads
+    np.testing.assert_array_equal(loaded.variables["params"]["head"]["bias"], [0.5, -0.5])

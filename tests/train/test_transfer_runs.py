@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
+import pathlib
 import shutil
 
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from PIL import Image
 
 from jaxcnn import weights
-from jaxcnn.train import DataConfig, TransferConfig, fit, load_run
+from jaxcnn.models import create_model
+from jaxcnn.train import DataConfig, TransferConfig, fit, load_run, plan
 from jaxcnn.train.config import from_dict, to_dict
+from jaxcnn.train.duration import steps
 from jaxcnn.train.setup import prepare
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +71,6 @@ def test_a_run_that_freezes_resumes_exactly_and_is_loaded_as_any_other(tiny_conf
 
 
 def test_weights_of_a_file_are_adapted_to_the_channels_and_classes(tiny_config, tmp_path):
-    from jaxcnn.models import create_model
-
     model = create_model("cifar_resnet20", num_classes=7)
     variables = model.init(jax.random.key(3), np.zeros((1, 8, 8, 3), np.float32), train=False)
     weights.save(tmp_path / "net.safetensors", variables, model)
@@ -115,3 +120,61 @@ def test_a_transfer_config_goes_to_json_and_back(tiny_config):
     config = _with(tiny_config, weights="x", regime="patterns", patterns=("a*", "b"))
     assert from_dict(to_dict(config)) == config
     assert from_dict({"model": "mlp"}).transfer == TransferConfig()
+
+
+def test_a_dry_run_shows_what_freezing_saves(tiny_config):
+    config = dataclasses.replace(tiny_config, model="small_cnn", ema=0.9)
+    whole = plan(config, compile=False)
+    probe = plan(_with(config, weights="random", regime="linear_probe"), compile=False)
+    assert (whole.params, whole.trainable, whole.passes) == (288_170, 288_170, None)
+    assert (probe.params, probe.trainable) == (288_170, 1290) and 1 <= probe.passes <= 1.1
+    memory = probe.step.memory
+    assert memory.gradients == memory.ema == 4 * 1290
+    assert memory.optimizer == 4 * 1290 + 4  # and the schedule's count of steps
+    assert memory.activations < whole.step.memory.activations / 50
+    assert memory.flops_per_step < whole.step.memory.flops_per_step / 2.5
+    assert "1,290 (linear_probe)" in str(probe) and "Of them train" not in str(whole)
+
+
+@pytest.mark.slow
+def test_the_recipe_for_imagenets_weights_trains_from_a_file_laid_out_like_them(tmp_path):
+    spec = importlib.util.spec_from_file_location(
+        "recipe", ROOT / "configs" / "imagenet_weights_finetune.py"
+    )
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    rng = np.random.default_rng(0)
+    for name in ("train/ant", "train/bee", "val/ant", "val/bee"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.jpg")
+    model = create_model("resnet18")
+    random = model.init(jax.random.key(5), np.zeros((1, 64, 64, 3), np.float32), train=False)
+    weights.save(tmp_path / "model.safetensors", random, model)
+
+    config = recipe.config()
+    config = dataclasses.replace(
+        config,
+        transfer=dataclasses.replace(config.transfer, weights=str(tmp_path / "model.safetensors")),
+        data=dataclasses.replace(
+            config.data, dataset=f"folder:{tmp_path / 'images'}", image_size=(32, 32), threads=1
+        ),
+        optimizer=dataclasses.replace(config.optimizer, warmup=steps(0)),
+        batch_size=4,
+        length=steps(1),
+        figures=False,
+    )
+    setup = prepare(config)
+    start, source = _params(setup.initial_state().variables), _params(random)
+    changed = {name for name in start if not np.array_equal(start[name], source.get(name))}
+    assert changed == {"head/kernel", "head/bias"} and start["head/kernel"].shape == (512, 2)
+    factors = setup.task.plan.factors
+    assert [factors[f"{n}/kernel"] for n in ("head", "stage4_block1/conv1", "stem_conv")] == [
+        1,
+        0.5,
+        0.5**5,
+    ]
+    result = fit(config, tmp_path / "run")
+    assert result.status == "finished" and result.evaluation.count == 4
+    assert load_run(tmp_path / "run").class_names == ("ant", "bee")
