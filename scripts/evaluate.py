@@ -4,8 +4,8 @@ A run's folder is evaluated on the run's own evaluation split unless another is 
 need --dataset. Datasets: digits, folder:PATH, a prepared TFDS dataset, or a standard set by its
 name: imagenet2012, imagenet_v2, imagenet2012_real, imagenet_a, imagenet_r, cifar10_1.
 
-With several networks, or several checkpoints (--checkpoint last,best,400), one that fails stays
-in the table with its error. Files are written when all is done, or not at all.
+With several networks, or several checkpoints (--checkpoint last,best,400, or all), one that fails
+stays in the table with its error. Files are written when all is done, or not at all.
 Exit codes: 0 all evaluated, 1 one of several failed, 2 something to correct (nothing written).
 """
 
@@ -118,11 +118,18 @@ def _jobs(options: argparse.Namespace) -> list[tuple[str, str]]:
     """Each network, and of runs each checkpoint."""
     checkpoints = options.checkpoint.split(",")
     for text in checkpoints:
-        command_line.checkpoint(text)
+        if text != "all":
+            command_line.checkpoint(text)
     jobs = []
     for name in options.network:
-        is_run = (pathlib.Path(name) / "checkpoints").is_dir()
-        jobs += [(name, text) for text in (checkpoints if is_run else checkpoints[:1])]
+        folder = pathlib.Path(name) / "checkpoints"
+        if not folder.is_dir():
+            jobs.append((name, "last"))
+        elif "all" in checkpoints:
+            found = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+            jobs += [(name, str(step)) for step in found] or [(name, "last")]
+        else:
+            jobs += [(name, text) for text in checkpoints]
     return jobs
 
 

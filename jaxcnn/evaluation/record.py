@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxcnn.data.source import Source
+from jaxcnn.evaluation.calibration import Calibration
 from jaxcnn.evaluation.metrics import Evaluation, percent
 from jaxcnn.evaluation.views import Views
 from jaxcnn.preprocess import Preprocess
@@ -75,25 +76,34 @@ def make_record(
         "ece": round(bins.ece, 5),
         "mce": round(bins.mce, 5),
         "parameters": parameters,
-        "preprocess": {
-            "image_size": list(preprocess.image_size),
-            "channels": preprocess.channels,
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "resize": preprocess.resize,
-        },
-        "reliability": [
-            {
-                "low": round(float(bins.edges[i]), 4),
-                "high": round(float(bins.edges[i + 1]), 4),
-                "count": int(bins.count[i]),
-                "accuracy": round(float(bins.accuracy[i]), 4),
-                "confidence": round(float(bins.confidence[i]), 4),
-            }
-            for i in range(len(bins.count))
-        ],
+        "preprocess": _preprocess(preprocess),
+        "reliability": _reliability(bins),
         "per_class": per_class(result),
     } | _confusion(result)
+
+
+def _preprocess(preprocess: Preprocess) -> dict[str, Any]:
+    """What timm's keys don't say of it."""
+    return {
+        "image_size": list(preprocess.image_size),
+        "channels": preprocess.channels,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "resize": preprocess.resize,
+    }
+
+
+def _reliability(bins: Calibration) -> list[dict[str, Any]]:
+    return [
+        {
+            "low": round(float(bins.edges[i]), 4),
+            "high": round(float(bins.edges[i + 1]), 4),
+            "count": int(bins.count[i]),
+            "accuracy": round(float(bins.accuracy[i]), 4),
+            "confidence": round(float(bins.confidence[i]), 4),
+        }
+        for i in range(len(bins.count))
+    ]
 
 
 def _confusion(result: Evaluation) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_one_network_gives_every_file(call, trained, tmp_path):
 
 def test_of_several_networks_a_failed_one_stays_in_the_table(call, trained, tmp_path):
     code, out, err = call(
-        *("evaluate", tmp_path / "none", trained, "--checkpoint", "last,12"),
+        *("evaluate", tmp_path / "none", trained, "--checkpoint", "all"),
         *("--json", tmp_path / "t.json", "--predictions", tmp_path / "p{n}.csv"),
     )
     assert code == 1, err
