@@ -10,8 +10,20 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 RECIPES = pathlib.Path(__file__).resolve().parents[1] / "configs"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        words = message.split() if message.startswith("unrecognized") else []
+        near = [m for w in words for m in difflib.get_close_matches(w, known, n=1)]
+        hint = f"did you mean {near[0]}?" if near else "--help shows all arguments."
+        raise ValueError(f"{message.rstrip('.')}; {hint}")
 
 
 def run(main: Callable[[list[str]], int]) -> None:

@@ -7,12 +7,10 @@ python scripts/summarize.py --compare alexnet googlenet resnet50
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import pathlib
 import shutil
 import sys
-from typing import NoReturn
 
 import command_line
 
@@ -20,19 +18,8 @@ FORMATS = ("text", "markdown", "json", "csv", "html")
 SUFFIXES = {".md": "markdown", ".json": "json", ".csv": "csv", ".html": "html", ".htm": "html"}
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the option that was meant."""
-
-    def error(self, message: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings]
-        words = message.split() if message.startswith("unrecognized") else []
-        near = [m for w in words for m in difflib.get_close_matches(w, known, n=1)]
-        hint = f"did you mean {near[0]}?" if near else "--help shows all arguments."
-        raise ValueError(f"{message.rstrip('.')}; {hint}")
-
-
-def parser() -> Parser:
-    parse = Parser(
+def parser() -> argparse.ArgumentParser:
+    parse = command_line.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

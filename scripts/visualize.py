@@ -14,8 +14,10 @@ import numpy as np
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parse = command_line.Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     command_line.add_network_arguments(parse, many=True)
     photos = parse.add_argument_group("photos", "default: the first of a run's evaluation split")
@@ -23,12 +25,12 @@ def parser() -> argparse.ArgumentParser:
     photos.add_argument("--dataset", metavar="NAME", help="a TFDS name, folder:PATH, or digits")
     photos.add_argument("--split", default="test", help="of the dataset (test)")
     photos.add_argument("--count", type=int, default=6, help="photos of the dataset (6)")
-    parse.add_argument("--only", metavar="KIND,KIND", help="curves, or of the list below")
+    parse.add_argument("--only", metavar="KIND,KIND", help="see --list (all that make sense)")
     parse.add_argument("--list", action="store_true", help="show the kinds of pictures, and end")
     parse.add_argument("--layer", metavar="NAME", help="a tap or a module's path (each kind's own)")
     parse.add_argument("--class", dest="label", metavar="NAME", help="name or number (predicted)")
-    parse.add_argument("--output", type=pathlib.Path, metavar="DIR", help="RUN/figures, or figures")
-    parse.add_argument("--format", default="png", help="png or svg (png)")
+    parse.add_argument("--output", type=pathlib.Path, metavar="DIR", help="(RUN/figures)")
+    parse.add_argument("--format", default="png", choices=("png", "svg"), help="(png)")
     return parse
 
 
@@ -39,30 +41,29 @@ def main(arguments: list[str]) -> int:
     from jaxcnn.visualize import Subject, draw_pictures
 
     only = [name.strip() for name in (options.only or "").split(",") if name.strip()]
-    runs = [s for s in options.network if (pathlib.Path(s) / "metrics.jsonl").is_file()]
-    folder = options.output or pathlib.Path(runs[0] if runs else ".") / "figures"
-    wanted = "curves" in only or (not only and bool(runs))
-    if len(options.network) > 1 and only not in ([], ["curves"]):
+    several = len(options.network) > 1
+    if several and only not in ([], ["curves"]):
         raise ValueError(
-            f"--only {options.only} looks at one network; {len(options.network)} given."
+            f"--only {options.only} looks at one network; {len(options.network)} are given."
         )
-    if wanted:
-        _curves(options.network, folder / f"curves.{options.format}")
-    only = [name for name in only if name != "curves"]
-    if len(options.network) > 1 or (options.only and not only):
-        return 0
+    one_run = not several and (pathlib.Path(options.network[0]) / "config.json").is_file()
+    folder = options.output or pathlib.Path(options.network[0] if one_run else ".") / "figures"
+    if several or "curves" in only:
+        _curves(options.network, folder / f"learning_curves.{options.format}")
+        only = [name for name in only if name != "curves"]
+        if not only:
+            return 0
 
     network = command_line.load_network(options, options.network[0])
-    photos, names = _photos(options, network)
+    seen = _photos(options, network)
     subject = Subject(
         name=network.name,
         model=network.model,
         variables=network.variables,
         preprocess=network.preprocess,
-        class_names=names,
-        photos=photos,
         layer=options.layer,
-        classes=_class(options.label, names),
+        classes=_class(options.label, seen["class_names"]),
+        **seen,
     )
     for name, result in draw_pictures(subject, folder, only, form=options.format):
         print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
@@ -85,23 +86,27 @@ def _curves(sources: list[str], path: pathlib.Path) -> None:
     print(path)
 
 
-def _photos(options: argparse.Namespace, network) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The photos, and the names of the classes, which bare weights have from the dataset."""
+def _photos(options: argparse.Namespace, network) -> dict:
+    """Photos, and the names of classes, which bare weights have from the dataset."""
     from jaxcnn.data import open_source, prepare_image
 
+    config, names = network.config, network.class_names
     if options.images:
-        return command_line.read_photos(options.images, network.preprocess), network.class_names
-    config = network.config
+        photos = command_line.read_photos(options.images, network.preprocess)
+        return {"photos": photos, "class_names": names}
     name = options.dataset or (config and config.data.dataset)
     if name is None:
-        return None, network.class_names
+        return {"class_names": names}
     split = options.split if options.dataset or config is None else config.data.eval_split
     source = open_source(name, split, data_dir=config.data.data_dir if config else None)
     if not 1 <= options.count <= len(source):
         raise ValueError(f"--count {options.count}: {name!r} has 1..{len(source)} in {split!r}.")
-    photos = [prepare_image(source[i].image, network.preprocess) for i in range(options.count)]
-    same = config is None and len(source.class_names) == len(network.class_names)
-    return np.stack(photos), source.class_names if same else network.class_names
+    examples = [source[i] for i in range(options.count)]
+    photos = np.stack([prepare_image(e.image, network.preprocess) for e in examples])
+    if len(source.class_names) != len(names):
+        return {"photos": photos, "class_names": names}
+    truths = [source.class_names[e.label] for e in examples]
+    return {"photos": photos, "class_names": source.class_names, "truths": truths}
 
 
 def _class(label: str | None, names: tuple[str, ...]) -> int | None:

@@ -155,9 +155,10 @@ def draw_cam(
     path: pathlib.Path,
     *,
     title: str = "",
+    truths: Sequence[str] = (),
 ) -> None:
-    """Photos uint8 [B, H, W, C] above their maps, and lit by them."""
-    titles = class_titles(result.classes, class_names, result.probabilities)
+    """Photos uint8 [B, H, W, C] above their maps, and lit by them; `truths` are known names."""
+    titles = class_titles(result.classes, class_names, result.probabilities, truths)
     draw_grid(
         [
             Row("photo", [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]),
@@ -184,7 +185,19 @@ def cam_panels(result: CamResult) -> list[Panel]:
 
 
 def class_titles(
-    classes: np.ndarray, class_names: Sequence[str], probabilities: np.ndarray
+    classes: np.ndarray,
+    class_names: Sequence[str],
+    probabilities: np.ndarray | None = None,
+    truths: Sequence[str] = (),
 ) -> list[str]:
-    """`cat (93%)` for each image."""
-    return [f"{class_names[c]} ({p:.0%})" for c, p in zip(classes, probabilities, strict=True)]
+    """`cat (93%)` for each photo, with `is dog` below where the truth is known and another."""
+    titles = [class_names[c] for c in classes]
+    if probabilities is not None:
+        titles = [f"{t} ({p:.0%})" for t, p in zip(titles, probabilities, strict=True)]
+    if not truths:
+        return titles
+    right = [class_names[c] == truth for c, truth in zip(classes, truths, strict=True)]
+    return [
+        title if good else f"{title}\nis {truth}"
+        for title, good, truth in zip(titles, right, truths, strict=True)
+    ]

@@ -150,9 +150,10 @@ def draw_occlusion(
     path: pathlib.Path,
     *,
     title: str = "",
+    truths: Sequence[str] = (),
 ) -> None:
     """Photos uint8 [B, H, W, C] above what covering each pixel takes from the probability."""
-    titles = class_titles(result.classes, class_names, result.probabilities)
+    titles = class_titles(result.classes, class_names, result.probabilities, truths)
     pixels = 100 * result.pixels
     most = float(np.abs(pixels).max()) or 1.0
     height, width = result.patch

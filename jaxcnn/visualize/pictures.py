@@ -41,6 +41,7 @@ class Subject:
       photos: uint8 [N, H, W, C], of the preprocess's size; None for none.
       layer: a tap or a module's path for the pictures that look at one; each one's own default.
       classes: which class is explained; the predicted ones by default.
+      truths: the names of the photos' true classes, where they are known.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Subject:
     photos: np.ndarray | None = None
     layer: str | None = None
     classes: int | None = None
+    truths: Sequence[str] = ()
 
     @property
     def inputs(self) -> np.ndarray:
@@ -70,6 +72,10 @@ class Subject:
                 f"{'x'.join(map(str, need))}; resize them as preprocess says."
             )
         return self.photos
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        return {"title": self.name, "truths": self.truths}
 
     @property
     def network(self) -> tuple[nn.Module, Any]:
@@ -106,7 +112,7 @@ def draw_pictures(
       each kind with the file that was written, or with why it was left out.
 
     Raises:
-      ValueError: an unknown kind or form; a kind that was asked for and cannot be drawn.
+      ValueError: an unknown kind, form or layer; a kind that was asked for and cannot be drawn.
     """
     for name in only:
         if name not in KINDS:
@@ -115,6 +121,9 @@ def draw_pictures(
             raise ValueError(f"There is no kind of picture {name!r}; {hint}")
     if form not in FORMATS:
         raise ValueError(f"There is no format {form!r}; there are {', '.join(FORMATS)}.")
+    if subject.layer:
+        shape = (1, *subject.preprocess.image_size, subject.preprocess.channels)
+        Program(*subject.network, np.empty(shape)).shape(subject.layer)
     for name in only or KINDS:
         kind = KINDS[name]
         reason = "" if only else _left_out(kind, subject)
@@ -153,24 +162,24 @@ def _cam(subject: Subject, path: pathlib.Path) -> None:
     result = grad_cam(
         *subject.network, subject.inputs, classes=subject.classes, layer=subject.layer
     )
-    draw_cam(subject.shown, result, subject.class_names, path, title=subject.name)
+    draw_cam(subject.shown, result, subject.class_names, path, **subject.labels)
 
 
 def _guided(subject: Subject, path: pathlib.Path) -> None:
     result = guided_grad_cam(
         *subject.network, subject.inputs, classes=subject.classes, layer=subject.layer
     )
-    draw_guided(subject.shown, result, subject.class_names, path, title=subject.name)
+    draw_guided(subject.shown, result, subject.class_names, path, **subject.labels)
 
 
 def _saliency(subject: Subject, path: pathlib.Path) -> None:
     result = saliency(*subject.network, subject.inputs, classes=subject.classes)
-    draw_saliency(subject.shown, result, subject.class_names, path, title=subject.name)
+    draw_saliency(subject.shown, result, subject.class_names, path, **subject.labels)
 
 
 def _occlusion(subject: Subject, path: pathlib.Path) -> None:
     result = occlusion(*subject.network, subject.inputs, classes=subject.classes)
-    draw_occlusion(subject.shown, result, subject.class_names, path, title=subject.name)
+    draw_occlusion(subject.shown, result, subject.class_names, path, **subject.labels)
 
 
 def _receptive(subject: Subject, path: pathlib.Path) -> None:

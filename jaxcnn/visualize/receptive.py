@@ -122,7 +122,7 @@ def draw_views(
 ) -> None:
     """The photo uint8 [H, W, C] with each unit's box, and its map below, if there is one."""
     known = [view for view in views if view.activation is not None]
-    figure = new_figure(2.6 * len(views) + 0.3, 6.0 if known else 3.9)
+    figure = new_figure(2.6 * len(views) + 0.3, 6.0 if known else 3.5)
     grid = figure.subplots(2 if known else 1, len(views), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.visualize.cam import CAM_SCALE, CamResult, cam_of, cam_panels
+from jaxcnn.visualize.cam import CAM_SCALE, CamResult, cam_of, cam_panels, class_titles
 from jaxcnn.visualize.canvas import AMOUNT, SIGNED, Panel, Row, Scale, draw_grid
 from jaxcnn.visualize.interpret import Unary
 from jaxcnn.visualize.program import Program, choose_classes
@@ -175,11 +175,12 @@ def draw_saliency(
     path: pathlib.Path,
     *,
     title: str = "",
+    truths: Sequence[str] = (),
 ) -> None:
     """Photos uint8 [B, H, W, C] above the size of the gradient."""
     draw_grid(
         [
-            Row("photo", _photos(photos, result.classes, class_names)),
+            Row("photo", _photos(photos, result.classes, class_names, truths)),
             Row(
                 "|gradient|",
                 [Panel(m / (m.max() or 1), AMOUNT, (0, 1)) for m in result.maps],
@@ -199,6 +200,7 @@ def draw_guided(
     path: pathlib.Path,
     *,
     title: str = "",
+    truths: Sequence[str] = (),
 ) -> None:
     """Photos above Grad-CAM, guided backpropagation and their product."""
     flat = ~result.cam.evidence
@@ -208,7 +210,7 @@ def draw_guided(
     ]
     draw_grid(
         [
-            Row("photo", _photos(photos, result.cam.classes, class_names)),
+            Row("photo", _photos(photos, result.cam.classes, class_names, truths)),
             Row("Grad-CAM", cam_panels(result.cam), CAM_SCALE),
             Row("guided\nbackpropagation", _signed(result.guided.gradients), _GRADIENT),
             Row("guided\nGrad-CAM", products, _GRADIENT),
@@ -221,8 +223,11 @@ def draw_guided(
 _GRADIENT = Scale("share of the largest", SIGNED, (-1, 1))
 
 
-def _photos(photos: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> list[Panel]:
-    return [Panel(p, title=class_names[c]) for p, c in zip(photos, classes, strict=True)]
+def _photos(
+    photos: np.ndarray, classes: np.ndarray, class_names: Sequence[str], truths: Sequence[str]
+) -> list[Panel]:
+    titles = class_titles(classes, class_names, truths=truths)
+    return [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]
 
 
 def _signed(gradients: np.ndarray) -> list[Panel]:

@@ -1,0 +1,120 @@
+"""scripts/visualize.py as a person calls it: pictures, and errors of one line with code 2."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxcnn
+from jaxcnn.visualize.program import initial_variables
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the script in this process: its exit code, stdout and stderr."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    script, command_line = map(importlib.import_module, ("visualize", "command_line"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["visualize.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            command_line.run(script.main)
+        out = capsys.readouterr()
+        return left.value.code, out.out, out.err
+
+    yield run
+    for name in ("visualize", "command_line"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> pathlib.Path:
+    """Weights of small networks, untrained."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("small_cnn", "mlp"):
+        model = jaxcnn.create_model(name)
+        variables = initial_variables(model, (8, 8, 1), seed=0)
+        jaxcnn.weights.save(folder / f"{name}.safetensors", variables, model)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path) -> pathlib.Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_pictures_that_are_asked_for_are_files_named_on_stdout(call, weights, photo, tmp_path):
+    network = (weights / "small_cnn.safetensors", "--model", "small_cnn")
+    code, out, err = call(
+        *network, "--images", photo, "--only", "kernels,saliency", "--output", tmp_path / "new"
+    )
+    assert (code, err) == (0, "")
+    assert out.split() == [str(tmp_path / "new" / f"{k}.png") for k in ("kernels", "saliency")]
+    assert all(pathlib.Path(line).stat().st_size > 10_000 for line in out.split())
+    code, out, _ = call(*network, "--only", "kernels", "--output", tmp_path, "--format", "svg")
+    assert code == 0 and (tmp_path / "kernels.svg").read_text().startswith("<?xml")
+
+
+def test_learning_curves_of_several_runs_are_one_picture(call, tmp_path):
+    record = {"config": {"model": "mlp", "batch_size": 32}, "class_names": ["0", "1"]}
+    rows = [{"kind": "eval", "step": s, "loss": 1 / s, "top1": 50.0 + s} for s in range(1, 9)]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(record))
+        (tmp_path / name / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    runs = [tmp_path / "first", tmp_path / "second"]
+    code, out, _ = call(*runs, "--output", tmp_path / "out")
+    assert code == 0 and out.strip() == str(tmp_path / "out" / "learning_curves.png")
+    code, _, err = call(*runs, "--only", "cam")
+    assert code == 2 and "--only cam looks at one network; 2 are given" in err
+
+
+def test_the_list_names_every_kind(call):
+    code, out, _ = call("--list")
+    names = [line.split()[0] for line in out.splitlines()]
+    assert code == 0 and names == ["curves", *jaxcnn.visualize.KINDS]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("small_cnn", ["--only", "kernls"], "did you mean 'kernels'"),
+        ("small_cnn", ["--layer", "stag3", "--only", "cam"], "did you mean 'stage3'"),
+        ("small_cnn", ["--class", "horse"], "--class 'horse': give a number below 10"),
+        ("small_cnn", ["--format", "gif"], "invalid choice: 'gif'"),
+        ("small_cnn", ["--onyl", "cam"], "did you mean --only?"),
+        ("small_cnn", ["--only", "maximize", "--images", "no.png"], "no.png"),
+        ("small_cnn", ["--only", "cam", "--dataset", "digit"], "Unknown dataset 'digit'"),
+        ("small_cnn", ["--only", "cam", "--dataset", "digits", "--count", "0"], "--count 0"),
+        ("mlp", ["--only", "cam", "--dataset", "digits"], "MLP has no convolution"),
+        ("mlp", ["--only", "guided", "--dataset", "digits"], "MLP has no convolution"),
+        ("small_cnn", ["--only", "saliency"], "needs at least one photo"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(call, weights, tmp_path, name, arguments, message):
+    network = (weights / f"{name}.safetensors", "--model", name, "--output", tmp_path)
+    code, _, err = call(*network, *arguments)
+    assert code == 2 and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_photo_that_cannot_be_decoded_is_named(call, weights, photo):
+    photo.write_bytes(photo.read_bytes()[:40])
+    network = (weights / "small_cnn.safetensors", "--model", "small_cnn", "--only", "cam")
+    code, _, err = call(*network, "--images", photo)
+    assert code == 2 and "photo.png" in err and err.count("\n") == 1
+
+
+def test_a_missing_network_is_one_line(call, tmp_path):
+    code, _, err = call(tmp_path / "nowhere", "--model", "small_cnn")
+    assert code == 2 and "does not exist" in err and err.count("\n") == 1
