@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint clean
+.PHONY: help train test test-slow gallery lint clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,12 @@ test: $(VENV)/ready  ## the fast tests
 
 test-slow: $(VENV)/ready  ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
+
+# SHARED holds weights/cifar_resnet20.safetensors and tfds/; without them only digits are drawn anew.
+SHARED ?= $(wildcard ../shared)
+gallery: $(VENV)/ready  ## the pictures of docs/gallery
+	$(BIN)/python scripts/gallery.py $(if $(SHARED),--weights $(SHARED)/weights/cifar_resnet20.safetensors --data-dir $(SHARED)/tfds)
+	$(if $(SHARED),TFDS_DATA_DIR=$(SHARED)/tfds $(BIN)/python benchmarks/gradient_flow.py)
 
 lint: $(VENV)/ready  ## formatting, lint and types
 	$(BIN)/ruff check .

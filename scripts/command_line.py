@@ -163,7 +163,7 @@ def check_at_least(options: argparse.Namespace, name: str, least: int) -> None:
 
 
 def read_photos(paths: list[pathlib.Path], preprocess):
-    """Image files as a network takes them, uint8 [N, H, W, C]; an error names the file."""
+    """Image files as a network takes them, uint8 [N, H, W, C], or None; an error names the file."""
     import numpy as np
 
     from jaxcnn.data import prepare_image
@@ -174,7 +174,7 @@ def read_photos(paths: list[pathlib.Path], preprocess):
             photos.append(prepare_image(path.read_bytes(), preprocess))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    return np.stack(photos)
+    return np.stack(photos) if photos else None
 
 
 def checkpoint(text: str) -> str | int:

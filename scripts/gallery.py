@@ -13,14 +13,13 @@ import argparse
 import pathlib
 
 import command_line
-import numpy as np
 
 from jaxcnn import create_model, load_network
 from jaxcnn.data import open_source, prepare_image
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train import Network, fit
-from jaxcnn.train.figures import read_curves
-from jaxcnn.visualize import Subject, draw_pictures, draw_runs, draw_views, unit_views
+from jaxcnn.train.figures import make_subject, read_curves
+from jaxcnn.visualize import draw_pictures, draw_runs, draw_views, unit_views
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = ("digits_cnn", "digits_mlp")
@@ -56,17 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _draw(network: Network, source, folder: pathlib.Path) -> None:
-    examples = [source[i] for i in range(PHOTOS)]
-    subject = Subject(
-        name=network.name,
-        model=network.model,
-        variables=network.variables,
-        preprocess=network.preprocess,
-        class_names=source.class_names,
-        photos=np.stack([prepare_image(e.image, network.preprocess) for e in examples]),
-        truths=[source.class_names[e.label] for e in examples],
-    )
-    for _, result in draw_pictures(subject, folder):
+    for _, result in draw_pictures(make_subject(network, source, PHOTOS), folder):
         print(result)
 
 

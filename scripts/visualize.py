@@ -7,10 +7,10 @@ python scripts/visualize.py RUN RUN ...      (learning curves of several runs in
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 
 import command_line
-import numpy as np
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if "--list" in arguments:
         return _list_kinds()
     options = parser().parse_args(arguments)
-    from jaxcnn.visualize import Subject, draw_pictures
+    from jaxcnn.visualize import draw_pictures
 
     only = [name.strip() for name in (options.only or "").split(",") if name.strip()]
     several = len(options.network) > 1
@@ -55,16 +55,7 @@ def main(arguments: list[str]) -> int:
             return 0
 
     network = command_line.load_network(options, options.network[0])
-    seen = _photos(options, network)
-    subject = Subject(
-        name=network.name,
-        model=network.model,
-        variables=network.variables,
-        preprocess=network.preprocess,
-        layer=options.layer,
-        classes=_class(options.label, seen["class_names"]),
-        **seen,
-    )
+    subject = _subject(options, network)
     for name, result in draw_pictures(subject, folder, only, form=options.format):
         print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
     return 0
@@ -86,30 +77,27 @@ def _curves(sources: list[str], path: pathlib.Path) -> None:
     print(path)
 
 
-def _photos(options: argparse.Namespace, network) -> dict:
-    """Photos, and the names of classes, which bare weights have from the dataset."""
-    from jaxcnn.data import open_source, prepare_image
+def _subject(options: argparse.Namespace, network):
+    """The network and its photos: files, a dataset's first, or a run's own; or none."""
+    from jaxcnn.data import open_source
+    from jaxcnn.train.figures import make_subject
+    from jaxcnn.visualize import Subject
 
-    config, names = network.config, network.class_names
-    if options.images:
-        photos = command_line.read_photos(options.images, network.preprocess)
-        return {"photos": photos, "class_names": names}
-    name = options.dataset or (config and config.data.dataset)
-    if name is None:
-        return {"class_names": names}
-    split = options.split if options.dataset or config is None else config.data.eval_split
-    source = open_source(name, split, data_dir=config.data.data_dir if config else None)
-    if not 1 <= options.count <= len(source):
-        raise ValueError(f"--count {options.count}: {name!r} has 1..{len(source)} in {split!r}.")
-    examples = [source[i] for i in range(options.count)]
-    photos = np.stack([prepare_image(e.image, network.preprocess) for e in examples])
-    if len(source.class_names) != len(names):
-        return {"photos": photos, "class_names": names}
-    truths = [source.class_names[e.label] for e in examples]
-    return {"photos": photos, "class_names": source.class_names, "truths": truths}
+    config = network.config and network.config.data
+    name = options.dataset or (config and config.dataset)
+    if name is None or options.images:
+        photos = command_line.read_photos(options.images or [], network.preprocess)
+        fields = {n: getattr(network, n) for n in ("name", "model", "variables", "preprocess")}
+        subject = Subject(class_names=network.class_names, photos=photos, **fields)
+    else:
+        split = options.split if options.dataset else config.eval_split
+        source = open_source(name, split, data_dir=config and config.data_dir)
+        subject = make_subject(network, source, options.count)
+    label = _class(options.label, subject.class_names)
+    return dataclasses.replace(subject, layer=options.layer, classes=label)
 
 
-def _class(label: str | None, names: tuple[str, ...]) -> int | None:
+def _class(label: str | None, names) -> int | None:
     if label is None:
         return None
     if label in names:

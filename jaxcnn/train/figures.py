@@ -6,12 +6,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcnn.data import prepare_image
+import numpy as np
+
+from jaxcnn.data import Source, prepare_image
 from jaxcnn.evaluation import Evaluation
+from jaxcnn.train.load import Network
 from jaxcnn.train.log import read_metrics
 from jaxcnn.train.run import saved_config
 from jaxcnn.train.setup import Setup
-from jaxcnn.visualize import draw_confusion, draw_curves, draw_mistakes
+from jaxcnn.visualize import Subject, draw_confusion, draw_curves, draw_mistakes
 
 _MISTAKES = 24
 
@@ -31,6 +34,33 @@ def read_curves(workdirs: Sequence[str | pathlib.Path]) -> dict[str, tuple[list[
         )
         for path in paths
     }
+
+
+def make_subject(network: Network, source: Source, count: int, **fields: Any) -> Subject:
+    """A network and the first photos of a dataset, for `draw_pictures`.
+
+    Bare weights, which do not know their classes' names, take the dataset's where the numbers
+    agree; the truths are then known too.
+
+    Raises:
+      ValueError: a count that the dataset does not have; a photo that the network cannot take.
+    """
+    if not 1 <= count <= len(source):
+        raise ValueError(f"{count} photos: {source.name!r} has 1 to {len(source)} of them.")
+    examples = [source[i] for i in range(count)]
+    named: dict[str, Any] = {"class_names": network.class_names}
+    if len(source.class_names) == len(network.class_names):
+        truths = [source.class_names[example.label] for example in examples]
+        named = {"class_names": source.class_names, "truths": truths}
+    return Subject(
+        name=network.name,
+        model=network.model,
+        variables=network.variables,
+        preprocess=network.preprocess,
+        photos=np.stack([prepare_image(e.image, network.preprocess) for e in examples]),
+        **named,
+        **fields,
+    )
 
 
 def draw(workdir: pathlib.Path, setup: Setup, evaluation: Evaluation) -> list[pathlib.Path]:

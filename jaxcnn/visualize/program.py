@@ -128,9 +128,10 @@ class Program:
         for name, _ in reversed(self.convolutions()):
             if name in self._places:
                 return name
+        where = " outside of its loops" if self.convolutions() else ""
         raise NotApplicable(
-            f"{type(self.model).__name__} has no convolution, so there is no map for Grad-CAM to "
-            "weigh; saliency and occlusion work for any network."
+            f"{type(self.model).__name__} has no convolution{where}, so there is no map for "
+            "Grad-CAM to weigh; saliency and occlusion work for any network."
         )
 
     def kernels(self) -> list[tuple[str, Any]]:

@@ -95,7 +95,11 @@ def test_the_list_names_every_kind(call):
         ("small_cnn", ["--onyl", "cam"], "did you mean --only?"),
         ("small_cnn", ["--only", "maximize", "--images", "no.png"], "no.png"),
         ("small_cnn", ["--only", "cam", "--dataset", "digit"], "Unknown dataset 'digit'"),
-        ("small_cnn", ["--only", "cam", "--dataset", "digits", "--count", "0"], "--count 0"),
+        (
+            "small_cnn",
+            ["--only", "cam", "--dataset", "digits", "--count", "0"],
+            "0 photos: 'digits'",
+        ),
         ("mlp", ["--only", "cam", "--dataset", "digits"], "MLP has no convolution"),
         ("mlp", ["--only", "guided", "--dataset", "digits"], "MLP has no convolution"),
         ("small_cnn", ["--only", "saliency"], "needs at least one photo"),

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from jaxcnn import load_network
-from jaxcnn.data import open_source, prepare_image
+from jaxcnn.data import open_source
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train import DataConfig, TrainConfig, epochs, fit
-from jaxcnn.train.figures import read_curves
+from jaxcnn.train.figures import make_subject, read_curves
 from jaxcnn.visualize import KINDS, Subject, draw_pictures, draw_runs, draw_views, unit_views
 
 
@@ -23,18 +23,6 @@ def is_picture(path, kind: str = "", ink: float = 0.1) -> None:
     assert 400 <= height <= 2600 and 600 <= width <= 2600, f"{kind}: {height}x{width}"
     assert (pixels != 255).any(axis=-1).mean() > ink, f"{kind}: blank"
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 40, f"{kind}: empty"
-
-
-def subject_of(network, source, count: int = 2) -> Subject:
-    photos = [prepare_image(source[i].image, network.preprocess) for i in range(count)]
-    return Subject(
-        name=network.name,
-        model=network.model,
-        variables=network.variables,
-        preprocess=network.preprocess,
-        class_names=source.class_names,
-        photos=np.stack(photos),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +47,7 @@ def draws_everything(subject: Subject, folder) -> None:
 @pytest.mark.slow
 def test_every_kind_is_drawn_from_a_trained_digits_network(digits_run, tmp_path):
     network = load_network(digits_run)
-    draws_everything(subject_of(network, open_source("digits", "test")), tmp_path)
+    draws_everything(make_subject(network, open_source("digits", "test"), 2), tmp_path)
     draw_runs(read_curves([digits_run]), tmp_path / "curves.png")
     is_picture(tmp_path / "curves.png", ink=0.02)
 
@@ -68,7 +56,7 @@ def test_every_kind_is_drawn_from_a_trained_digits_network(digits_run, tmp_path)
 def test_every_kind_is_drawn_from_the_published_resnet20(shared, tmp_path):
     network = load_network(shared / "weights" / "cifar_resnet20.safetensors", "cifar_resnet20")
     source = open_source("cifar10_jpeg", "test", data_dir=str(shared / "tfds"))
-    draws_everything(subject_of(network, source), tmp_path)
+    draws_everything(make_subject(network, source, 2), tmp_path)
 
 
 @pytest.fixture
