@@ -156,12 +156,16 @@ def draw_gradient_flow(
     for flow, color in zip(flows, LINES, strict=False):
         start.plot(flow.norms[0], color=color, label=f"{flow.name}, first step")
         start.plot(flow.norms[-1], "--", color=color, label=f"{flow.name}, last step")
-        losses.plot(flow.losses, color=color, label=flow.name)
+        losses.plot(flow.losses, color=color, linewidth=0.8, alpha=0.4)
+        window = max(1, len(flow.losses) // 10)
+        smooth = np.convolve(flow.losses, np.ones(window) / window, "valid")
+        steps = np.arange(len(smooth)) + window - 1
+        losses.plot(steps, smooth, color=color, linewidth=2.2, label=flow.name)
     start.set_yscale("log")
     start.set_xlabel("layer, from the input (0) to the output")
     start.set_ylabel("norm of the kernel's gradient")
     losses.set_xlabel("step of training")
-    losses.set_ylabel("loss (cross entropy)")
+    losses.set_ylabel("loss (cross entropy)\nthick: mean of the last steps")
     for axes in (start, losses):
         quiet(axes)
         axes.legend(frameon=False, fontsize=9)
