@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--list", action="store_true", help="show the kinds of pictures, and end")
     parse.add_argument("--layer", metavar="NAME", help="a tap or a module's path (each kind's own)")
     parse.add_argument("--class", dest="label", metavar="NAME", help="name or number (predicted)")
+    parse.add_argument("--steps", type=int, default=200, help="of maximising an input (200)")
     parse.add_argument("--output", type=pathlib.Path, metavar="DIR", help="(RUN/figures)")
     parse.add_argument("--format", default="png", choices=("png", "svg"), help="(png)")
     return parse
@@ -81,7 +82,7 @@ def _subject(options: argparse.Namespace, network):
     """The network and its photos: files, a dataset's first, or a run's own; or none."""
     from jaxcnn.data import open_source
     from jaxcnn.train.figures import make_subject
-    from jaxcnn.visualize import Subject
+    from jaxcnn.visualize import Ascent, Subject
 
     config = network.config and network.config.data
     name = options.dataset or (config and config.dataset)
@@ -94,7 +95,9 @@ def _subject(options: argparse.Namespace, network):
         source = open_source(name, split, data_dir=config and config.data_dir)
         subject = make_subject(network, source, options.count)
     label = _class(options.label, subject.class_names)
-    return dataclasses.replace(subject, layer=options.layer, classes=label)
+    return dataclasses.replace(
+        subject, layer=options.layer, classes=label, ascent=Ascent(steps=options.steps)
+    )
 
 
 def _class(label: str | None, names) -> int | None:

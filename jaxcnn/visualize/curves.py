@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import EngFormatter, FuncFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from jaxcnn.visualize.canvas import BLUE, GRAY, LINES, ORANGE, new_figure, quiet, save
 
@@ -98,8 +98,9 @@ def draw_runs(
     loss.plot([], [], ":", color=GRAY, label="training, as optimised")
     loss.plot([], [], color=GRAY, linewidth=2, label="evaluation")
     loss.set_yscale("log")
-    for axis in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
-        axis(FuncFormatter(lambda value, _: f"{value:g}"))
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
     loss.set_title("Loss (cross entropy)")
     accuracy.set_title("Accuracy (%)")
     for axes in (loss, accuracy):

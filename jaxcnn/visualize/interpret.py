@@ -58,7 +58,7 @@ class Interpreter:
 
     def _visit(self, place: Place, value: Any) -> Any:
         if place in self.shift:
-            value = value + self.shift[place]
+            value = value + self.shift[place].astype(value.dtype)
         if place in self.capture:
             self.found[place] = value
         return value

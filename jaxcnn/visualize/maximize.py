@@ -281,8 +281,10 @@ def draw_units(results: Sequence[MaximizeResult], path: pathlib.Path, *, title: 
         Row(
             result.layer,
             [
-                Panel(p, title=f"channel {c}")
-                for c, p in zip(result.channels, result.pixels, strict=True)
+                Panel(p, title=f"channel {c}", note="" if rose else "stays off")
+                for c, p, rose in zip(
+                    result.channels, result.pixels, result.after > result.before, strict=True
+                )
             ],
         )
         for result in results

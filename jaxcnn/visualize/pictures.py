@@ -15,7 +15,7 @@ from jaxcnn.preprocess import Preprocess
 from jaxcnn.visualize.cam import draw_cam, grad_cam
 from jaxcnn.visualize.kernels import draw_kernels, first_layer
 from jaxcnn.visualize.maps import draw_maps, feature_maps
-from jaxcnn.visualize.maximize import draw_maximized, draw_units, maximize, maximize_stages
+from jaxcnn.visualize.maximize import Ascent, draw_maximized, draw_units, maximize, maximize_stages
 from jaxcnn.visualize.occlusion import draw_occlusion, occlusion
 from jaxcnn.visualize.program import NotApplicable, Program
 from jaxcnn.visualize.receptive import draw_views, strongest_units
@@ -42,6 +42,7 @@ class Subject:
       layer: a tap or a module's path for the pictures that look at one; each one's own default.
       classes: which class is explained; the predicted ones by default.
       truths: the names of the photos' true classes, where they are known.
+      ascent: how inputs are maximised.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Subject:
     layer: str | None = None
     classes: int | None = None
     truths: Sequence[str] = ()
+    ascent: Ascent = Ascent()
 
     @property
     def inputs(self) -> np.ndarray:
@@ -193,12 +195,15 @@ def _maximize(subject: Subject, path: pathlib.Path) -> None:
         channels = list(range(min(_MOST_CLASSES, len(subject.class_names))))
     else:
         channels = [subject.classes]
-    result = maximize(*subject.network, subject.preprocess, channels, layer=subject.layer)
+    result = maximize(
+        *subject.network, subject.preprocess, channels, layer=subject.layer, ascent=subject.ascent
+    )
     draw_maximized(result, path, class_names=subject.class_names, title=subject.name)
 
 
 def _stages(subject: Subject, path: pathlib.Path) -> None:
-    draw_units(maximize_stages(*subject.network, subject.preprocess), path, title=subject.name)
+    results = maximize_stages(*subject.network, subject.preprocess, ascent=subject.ascent)
+    draw_units(results, path, title=subject.name)
 
 
 def _sanity(subject: Subject, path: pathlib.Path) -> None:

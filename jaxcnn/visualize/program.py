@@ -242,7 +242,7 @@ def _flat_weights(traced: Trace, variables: Any) -> list[Any]:
                 f"images need {needed}. Give images of the size and channels that it was trained "
                 "on."
             )
-        flat.append(jnp.asarray(given[name]))
+        flat.append(jnp.asarray(given[name], traced.shapes[name].dtype))
     return flat
 
 

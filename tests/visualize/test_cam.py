@@ -48,6 +48,14 @@ def test_the_gradient_at_a_tap_or_module_is_that_of_the_rest_of_the_network(smal
     np.testing.assert_allclose(result.maps, expected, atol=1e-6)
 
 
+def test_a_network_that_computes_in_bfloat16_has_nearly_the_same_maps(small):
+    model, variables, images = small
+    exact = grad_cam(model, variables, images, classes=1, layer="stage2")
+    half = grad_cam(model.clone(dtype=jnp.bfloat16), variables, images, classes=1, layer="stage2")
+    assert half.maps.dtype == np.float32
+    np.testing.assert_allclose(half.maps, exact.maps, atol=0.15 * exact.maps.max())
+
+
 @pytest.mark.parametrize("layer", ["stage2", "stage2_block1/conv2"])
 def test_a_block_that_recomputes_has_the_same_maps(layer, draw):
     model, variables = draw("cifar_resnet20", (8, 8, 3))

@@ -14,7 +14,15 @@ from jaxcnn.data import open_source
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train import DataConfig, TrainConfig, epochs, fit
 from jaxcnn.train.figures import make_subject, read_curves
-from jaxcnn.visualize import KINDS, Subject, draw_pictures, draw_runs, draw_views, unit_views
+from jaxcnn.visualize import (
+    KINDS,
+    Ascent,
+    Subject,
+    draw_pictures,
+    draw_runs,
+    draw_views,
+    unit_views,
+)
 
 
 def is_picture(path, kind: str = "", ink: float = 0.1) -> None:
@@ -36,6 +44,7 @@ def digits_run(tmp_path_factory):
 
 
 def draws_everything(subject: Subject, folder) -> None:
+    subject = dataclasses.replace(subject, ascent=Ascent(steps=20))
     found = dict(draw_pictures(subject, folder))
     assert list(found) == list(KINDS)
     for kind, path in found.items():
