@@ -42,8 +42,11 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         raise ValueError(f"{path}: figures are written as .png or .svg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     svg = path.suffix.lower() == ".svg"
+    options: dict[str, Any] = {"metadata": {"Date": None}} if svg else {}
+    if not svg:
+        options["pil_kwargs"] = {"optimize": True}
     with matplotlib.rc_context({"svg.hashsalt": "jaxcnn"}):
-        figure.savefig(path, dpi=150, metadata={"Date": None} if svg else None)
+        figure.savefig(path, dpi=150, **options)
 
 
 @dataclasses.dataclass
