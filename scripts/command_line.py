@@ -115,6 +115,9 @@ def add_network_arguments(parser: argparse.ArgumentParser, *, many: bool = False
     parser.add_argument(
         "--checkpoint", default="last", help="of a run: last, best or a step (last)"
     )
+    parser.add_argument(
+        "--class-names", metavar="FILE", help="names of the classes, one a line, for bare weights"
+    )
 
 
 def load_network(options: argparse.Namespace, source: str | None = None, which: str | None = None):
@@ -122,7 +125,12 @@ def load_network(options: argparse.Namespace, source: str | None = None, which: 
     from jaxcnn import load_network as load
 
     name = options.network if source is None else source
-    return load(name, options.model, checkpoint=checkpoint(which or options.checkpoint))
+    network = load(name, options.model, checkpoint=checkpoint(which or options.checkpoint))
+    if options.class_names is None:
+        return network
+    from jaxcnn.train import with_class_names
+
+    return with_class_names(network, options.class_names)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:

@@ -69,8 +69,6 @@ def check_path(path: pathlib.Path) -> None:
     """Raises ValueError if the file's ending is none that can be written here."""
     if path.suffix not in ENDINGS:
         raise ValueError(f"{path}: predictions are written as {' or '.join(ENDINGS)}.")
-    if path.suffix == ".parquet":
-        _parquet()
 
 
 def write_predictions(path: pathlib.Path, result: Evaluation, source: Source) -> None:
@@ -213,11 +211,8 @@ def _read_parquet(path: pathlib.Path) -> dict[str, list[Any]]:
 
 
 def _parquet() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(
-            "Parquet needs pyarrow (pip install pyarrow); CSV needs nothing."
-        ) from error
+    # Only where it is wanted: it takes a moment to import.
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet

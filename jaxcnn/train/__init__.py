@@ -11,6 +11,7 @@ from jaxcnn.train.duration import steps as steps
 from jaxcnn.train.load import Network as Network
 from jaxcnn.train.load import load_network as load_network
 from jaxcnn.train.load import load_run as load_run
+from jaxcnn.train.load import with_class_names as with_class_names
 from jaxcnn.train.loop import RunResult as RunResult
 from jaxcnn.train.loop import fit as fit
 from jaxcnn.train.meter import NonFiniteLoss as NonFiniteLoss

@@ -129,6 +129,22 @@ def _names(labels: Any, classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(classes)))
 
 
+def with_class_names(network: Network, path: str | os.PathLike[str]) -> Network:
+    """The network with the names of its classes from a text file, one a line.
+
+    Raises:
+      ValueError: the file has another number of names than the network has classes.
+    """
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) != len(network.class_names):
+        raise ValueError(
+            f"{path} names {len(names)} classes, and {network.source} has "
+            f"{len(network.class_names)}; give one name a line, in the order of the logits."
+        )
+    return dataclasses.replace(network, class_names=names)
+
+
 def load_run(
     workdir: str | pathlib.Path, checkpoint: Literal["last", "best"] | int = "last"
 ) -> Network:

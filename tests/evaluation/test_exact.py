@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from jaxcnn import parallel
-from jaxcnn.data import Example
+from jaxcnn.data import EvalSource, Example
 from jaxcnn.evaluation import Evaluation, Scoring, evaluate, predict_step
 from jaxcnn.preprocess import Preprocess
 
@@ -183,3 +183,42 @@ def test_a_network_of_other_classes_is_refused_before_it_computes():
 def test_an_empty_split_is_refused():
     with pytest.raises(ValueError, match="has no examples"):
         evaluate(Brightness(), {}, Pixels(0), preprocess=PREPROCESS)
+
+
+def _eval_source(size, **fields):
+    base = Pixels(size)
+    values = {
+        "class_names": CLASSES,
+        "network_classes": CLASSES,
+        "indices": np.arange(size),
+        "label": base.label,
+    }
+    return base, EvalSource(base, **(values | fields))
+
+
+def test_several_right_classes_go_with_their_examples_through_every_batch():
+    rng = np.random.default_rng(3)
+    targets = np.stack([rng.permutation(len(CLASSES))[:3] for _ in range(301)]).astype(np.int32)
+    targets[::4, 1:] = -1
+    base, source = _eval_source(301, label=targets[:, 0].astype(np.int64), targets=targets)
+    result = evaluate(Brightness(), {}, source, preprocess=PREPROCESS, batch_size=64)
+    right = (targets == base.value[:, None]).any(axis=1)
+    np.testing.assert_array_equal(result.hit, right)
+    assert np.trace(result.confusion) == right.sum() == result.correct
+
+
+def test_a_subset_of_the_classes_is_scored_among_itself_alone():
+    chosen = (5, 1, 2)
+    base = Pixels(200)
+    kept = np.flatnonzero(np.isin(base.label, chosen))
+    _, source = _eval_source(
+        200,
+        class_names=tuple(CLASSES[c] for c in chosen),
+        indices=kept,
+        label=np.array([chosen.index(c) for c in base.label[kept]]),
+        logit_index=chosen,
+    )
+    result = evaluate(Brightness(), {}, source, preprocess=PREPROCESS, batch_size=64)
+    distance = np.abs(base.value[kept].astype(int)[:, None] - np.array(chosen))
+    np.testing.assert_array_equal(result.prediction, distance.argmin(axis=1))
+    assert result.count == len(kept)

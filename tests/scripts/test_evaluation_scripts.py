@@ -158,6 +158,7 @@ def test_robustness_of_two_networks_is_one_figure(call, trained, tmp_path):
         (["{run}", "--dataset", "folder:{images}", "--split", "all"], "3/2.png"),
         (["{weights}", "--dataset", "digits"], "does not say which network it is of"),
         (["{weights}", "--model", "mlp"], "give --dataset NAME"),
+        (["{run}", "--class-names", "{names}"], "names 3 classes, and"),
         (["{weights}", "--model", "lenet5", "--dataset", "digits"], "do not fit LeNet5"),
     ],
 )
@@ -171,7 +172,9 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
 
         network = jaxcnn.load_network(trained)
         jaxcnn.weights.save(weights, network.variables, network.model)
-    words = {"run": trained, "tmp": tmp_path, "images": images, "weights": weights}
+    names = tmp_path / "w" / "names.txt"
+    names.write_text("cat\ndog\n\nfish\n")
+    words = {"names": names, "run": trained, "tmp": tmp_path, "images": images, "weights": weights}
     if not any(a.startswith(("--json", "--csv")) for a in arguments):
         arguments = [*arguments, "--json", "{tmp}/e.json"]
     code, out, err = call("evaluate", *(a.format(n="{n}", **words) for a in arguments))
@@ -239,3 +242,18 @@ def test_published_weights_are_right_8103_times_everywhere(shared, tmp_path):
     assert (record["correct"], record["count"]) == (8103, 10_000)
     assert record["top1"] == 81.03
     assert one == eight == two
+
+
+def test_bare_weights_get_the_names_of_a_file(call, trained, tmp_path):
+    import jaxcnn
+
+    network = jaxcnn.load_network(trained)
+    jaxcnn.weights.save(tmp_path / "mlp.npz", network.variables, network.model)
+    words = [f"digit {i}" for i in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(words))
+    Image.new("L", (8, 8), 90).save(tmp_path / "gray.png")
+    named = (tmp_path / "mlp.npz", "--model", "mlp", "--class-names", tmp_path / "names.txt")
+    code, out, err = call("predict", *named, tmp_path / "gray.png")
+    assert code == 0 and "digit " in out, err
+    code, _, err = call("evaluate", *named, "--dataset", "digits")
+    assert code == 2 and "unknown to the network: '0'" in err
