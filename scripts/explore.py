@@ -46,13 +46,15 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"{output} is a folder; name a file in it (-o {output / 'page.html'}).")
     limits = explore.Limits(
         max_mb=options.max_mb,
-        photos=options.photos or len(options.images) or None,
+        photos=options.photos,
         channels=options.channels,
         layers=tuple(options.layers) if options.layers else None,
     )
     network = command_line.load_network(options)
     second = load_network(options.mlp) if options.mlp else None
     network, photos = read(network, options)
+    if options.images and options.photos is None:  # each of them was asked for
+        limits = dataclasses.replace(limits, photos=len(photos))
     content = explore.build_content(network, photos, second=second, limits=limits)
     size = explore.write_page(content, output, limits)
     shown = len(content.record["photos"])

@@ -79,7 +79,8 @@ def test_a_small_network_is_embedded_whole(small, tmp_path):
     size = explore.write_page(content, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert size == (tmp_path / "page.html").stat().st_size
-    assert not re.search(r"(src|href)=\"(?!#)", text) and "http://" not in text.split("<svg")[0]
+    assert not re.search(r"(src|href)=\"(?!#)", text)
+    assert set(re.findall(r"https?://[\w./]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in text and "connect-src" not in text
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
@@ -117,11 +118,16 @@ def test_more_than_the_limit_names_limit_and_option(small, tmp_path):
     for limits in ({"photos": 0}, {"channels": 0}, {"max_mb": 0.1}):
         with pytest.raises(explore.PageError, match=r"--"):
             explore.Limits(**limits)
-    tight = explore.Limits(max_mb=1.0, photos=2)
-    with pytest.raises(explore.PageError, match=r"limit of 1 MB.*--"):
-        content = explore.build_content(small, photos(small, 2), limits=tight)
-        explore.write_page(content, tmp_path / "page.html", tight)
+    content = explore.build_content(small, photos(small, 2))
+    with pytest.raises(
+        explore.PageError, match=r"would take 1\.\d MB, .*limit of 1 MB; .*--photos"
+    ):
+        explore.write_page(content, tmp_path / "page.html", explore.Limits(max_mb=1.0))
     assert not list(tmp_path.iterdir())
+    (tmp_path / "page.html").write_text("the page before")
+    with pytest.raises(explore.PageError):
+        explore.write_page(content, tmp_path / "page.html", explore.Limits(max_mb=1.0))
+    assert (tmp_path / "page.html").read_text() == "the page before"
 
 
 def test_a_shift_moves_and_fills_with_black():
