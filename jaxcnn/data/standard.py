@@ -68,7 +68,7 @@ class EvalSource:
       class_names: the classes of the labels.
       network_classes: the classes that a network is expected to score.
       indices: which examples of the base, int64 `[N]`.
-      label: their classes, int64 `[N]`.
+      label: their classes, int64 `[N]`; None where they are the base's.
       logit_index: which of the network's classes each class is; None where they are the same.
       targets: all right classes of each example, int32 `[N, K]`, filled up with -1; or None.
       excluded: examples of the base that have no label and are left out.
@@ -78,7 +78,7 @@ class EvalSource:
     class_names: tuple[str, ...]
     network_classes: tuple[str, ...]
     indices: np.ndarray
-    label: np.ndarray
+    label: np.ndarray | None = None
     logit_index: tuple[int, ...] | None = None
     targets: np.ndarray | None = None
     excluded: int = 0
@@ -95,12 +95,18 @@ class EvalSource:
     def fingerprint(self) -> str:
         """Changes with the base, the examples, and their labels."""
         right = self.label if self.targets is None else self.targets
-        parts = (self.indices.tolist(), np.asarray(right).tolist(), self.class_names)
+        labels = None if right is None else right.tolist()
+        parts = (self.indices.tolist(), labels, self.class_names)
         return hash_identity(self.base.fingerprint, *parts)
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
         return getattr(self.base, "image_shape", (None, None, 3))
+
+    @property
+    def num_bytes(self) -> int:
+        """What has to be read for the labels alone."""
+        return getattr(self.base, "num_bytes", 0) if self.label is None else 0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -117,14 +123,16 @@ class EvalSource:
     def read_many(self, indices: Sequence[int]) -> list[Example]:
         """Reads a block of examples, with this view's labels."""
         examples = read_many(self.base, [int(self.indices[i]) for i in indices])
+        if self.label is None:
+            return examples
         return [
             dataclasses.replace(example, label=int(self.label[i]))
             for i, example in zip(indices, examples, strict=True)
         ]
 
     def labels(self) -> np.ndarray:
-        """The label of every example, int64 `[N]`; reads nothing."""
-        return self.label
+        """The label of every example, int64 `[N]`."""
+        return read_labels(self.base)[self.indices] if self.label is None else self.label
 
 
 def open_eval_source(name: str, split: str | None = None, *, data_dir: str | None = None) -> Source:
@@ -218,7 +226,6 @@ def _view(source: Source, **fields: Any) -> EvalSource:
         "class_names": tuple(source.class_names),
         "network_classes": tuple(source.class_names),
         "indices": np.arange(len(source)),
-        "label": read_labels(source),
     }
     return EvalSource(source, **(defaults | fields))
 
