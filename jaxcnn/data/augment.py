@@ -127,7 +127,8 @@ def replay(
     if not 0 <= index < len(source):
         raise IndexError(f"index={index} must lie in 0..{len(source) - 1}.")
     reader = ExampleReader(source, preprocess, BadImages(source, 0), augment=crop, seed=seed)
-    rows = reader.read(np.array([index], np.int64), np.array([epoch], np.int32))
+    rows = reader.allocate(np.array([index], np.int64), np.array([epoch], np.int32))
+    reader.read(rows)
     keys = example_keys(seed, jnp.array([epoch], jnp.int32), jnp.array([index], jnp.int32))
     changed = jax.jit(functools.partial(augment, config=config))(rows["image"], keys)
     return np.asarray(changed[0])

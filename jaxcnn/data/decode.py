@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 # 8192 x 8192. Pillow only warns above 89 million pixels and refuses above 179 million.
 MAX_PIXELS = 2**26
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -40,9 +42,21 @@ def decode(image: bytes | np.ndarray, channels: int, *, max_pixels: int = MAX_PI
 
 
 def open_image(
-    image: bytes | np.ndarray, channels: int, *, max_pixels: int = MAX_PIXELS
+    image: bytes | np.ndarray,
+    channels: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    shrink: Callable[[int, int], int] | None = None,
 ) -> Image.Image:
-    """As `decode`, but gives a PIL image of mode L or RGB, for resizing."""
+    """As `decode`, but gives a PIL image of mode L or RGB, for resizing.
+
+    Args:
+      image: as in `decode`.
+      channels: 1 or 3.
+      max_pixels: as in `decode`.
+      shrink: asked for a JPEG of so much width and height, upright, by how much to divide its
+        sides while it is decoded: 1, 2, 4 or 8. Divided sides are rounded up.
+    """
     if isinstance(image, np.ndarray):
         return _from_pixels(image).convert(_MODES[channels])
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -58,6 +72,11 @@ def open_image(
                 f"{width} x {height} pixels are more than the limit of {max_pixels}; scale the "
                 "image down."
             )
+        if shrink is not None and isinstance(opened, JpegImagePlugin.JpegImageFile):
+            on_its_side = opened.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+            factor = shrink(height, width) if on_its_side else shrink(width, height)
+            if factor > 1:
+                opened.draft(None, (max(1, width // factor), max(1, height // factor)))  # type: ignore[arg-type]
         opened.load()
         turned: Image.Image = opened
         if opened.getexif().get(_ORIENTATION, 1) != 1:

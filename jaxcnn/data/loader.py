@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -17,8 +18,9 @@ from jaxcnn.data.transforms import RandomResizedCrop
 from jaxcnn.preprocess import Preprocess
 
 # A thread reads this many rows at once: few enough to share a batch of photos among the threads,
-# enough that what Grain costs for each element does not show beside small images.
-_CHUNK = 32
+# enough that what Grain and a call of the reader cost does not show beside small images.
+_CHUNKS = (32, 256)
+_CHUNK_PIXELS = 2**20
 # Steps of an endless loader; with the chunks of a batch it must fit a C integer.
 _ENDLESS = 2**40
 
@@ -28,7 +30,10 @@ class _Closed(Exception):
 
 
 class _Chunks:
-    """Blocks of rows with random access, which is what Grain's threads read."""
+    """Blocks of rows with random access, which is what Grain's threads read.
+
+    A batch's arrays are allocated by the thread that comes to it first; each fills its own rows.
+    """
 
     def __init__(
         self,
@@ -42,21 +47,39 @@ class _Chunks:
         self._rows = rows
         self._start_step = start_step
         self._first, self._size = block.start, block.stop - block.start
-        self.per_batch = -(-self._size // _CHUNK)
+        pixels = math.prod(reader.preprocess.image_size)
+        # At most half a batch, so that a small batch is not read further ahead than a large one.
+        most = max(_CHUNKS[0], min(_CHUNKS[1], self._size // 2))
+        self._chunk = min(max(_CHUNK_PIXELS // pixels, _CHUNKS[0]), most)
+        self.per_batch = -(-self._size // self._chunk)
         self._length = num_steps * self.per_batch
         self.closed = threading.Event()
+        self._lock = threading.Lock()
+        self._batches: dict[int, Rows] = {}
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, chunk: int) -> Rows:
+    def __getitem__(self, chunk: int) -> int:
         if self.closed.is_set():
             raise _Closed
         step, part = divmod(chunk, self.per_batch)
-        index, epoch = self._rows(self._start_step + step)
-        first = self._first + part * _CHUNK
-        last = min(first + _CHUNK, self._first + self._size)
-        return self._reader.read(index[first:last], epoch[first:last])
+        block = slice(part * self._chunk, (part + 1) * self._chunk)
+        self._reader.read({name: x[block] for name, x in self._batch(step).items()})
+        return chunk  # Grain would drop a None
+
+    def _batch(self, step: int) -> Rows:
+        with self._lock:
+            if step not in self._batches:
+                index, epoch = self._rows(self._start_step + step)
+                block = slice(self._first, self._first + self._size)
+                self._batches[step] = self._reader.allocate(index[block], epoch[block])
+            return self._batches[step]
+
+    def take(self, step: int) -> Rows:
+        """A batch whose chunks were all read."""
+        with self._lock:
+            return self._batches.pop(step)
 
 
 class _Loader:
@@ -93,7 +116,7 @@ class _Loader:
             num_steps,
             slice(process_index * size, (process_index + 1) * size),
         )
-        self._open: list[tuple[_Chunks, grain.DatasetIterator[Rows]]] = []
+        self._open: list[tuple[_Chunks, grain.DatasetIterator[int]]] = []
 
     @property
     def bad_count(self) -> int:
@@ -109,14 +132,15 @@ class _Loader:
         entry = (chunks, iterator)
         self._open.append(entry)
         try:
-            for _ in range(len(chunks) // chunks.per_batch):
+            for step in range(len(chunks) // chunks.per_batch):
                 try:
-                    batch = _join([next(iterator) for _ in range(chunks.per_batch)])
+                    for _ in range(chunks.per_batch):
+                        next(iterator)
                 except Exception:
                     if chunks.closed.is_set():
                         return
                     raise
-                yield batch
+                yield chunks.take(step)
         finally:
             self._close(entry)
 
@@ -125,7 +149,7 @@ class _Loader:
         for entry in list(self._open):
             self._close(entry)
 
-    def _close(self, entry: tuple[_Chunks, grain.DatasetIterator[Rows]]) -> None:
+    def _close(self, entry: tuple[_Chunks, grain.DatasetIterator[int]]) -> None:
         chunks, iterator = entry
         chunks.closed.set()
         iterator.close()
@@ -274,9 +298,3 @@ def load_all(
         images[index[0] : index[-1] + 1] = batch["image"][: len(index)]
         labels[index] = batch["label"][: len(index)]
     return images, labels
-
-
-def _join(parts: list[Rows]) -> Rows:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -6,17 +6,11 @@ import dataclasses
 import threading
 
 import numpy as np
-from PIL import Image
 
-from jaxcnn.data.decode import UndecodableImage, open_image
+from jaxcnn.data.decode import UndecodableImage
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.source import Example, Source, check_label, describe, read_many
-from jaxcnn.data.transforms import (
-    RandomResizedCrop,
-    example_rng,
-    random_crop,
-    resize_and_crop,
-)
+from jaxcnn.data.transforms import RandomResizedCrop, draw_evaluation, draw_random_crop
 from jaxcnn.preprocess import Preprocess
 
 Rows = dict[str, np.ndarray]
@@ -77,23 +71,28 @@ class ExampleReader:
     seed: int = 0
     replace: bool = False
 
-    def read(self, index: np.ndarray, epoch: np.ndarray) -> Rows:
-        """Reads a block of rows; index -1 is padding.
+    def allocate(self, index: np.ndarray, epoch: np.ndarray) -> Rows:
+        """Rows that nothing was read into yet; index -1 is padding.
 
         Returns:
           `image` uint8 `[b, H, W, C]`, `label` int32, `mask` bool, `index` int64, `epoch` int32.
-
-        Raises:
-          DataError: for an example that cannot be used, beyond the limit of bad ones.
         """
         size, channels = self.preprocess.image_size, self.preprocess.channels
-        rows: Rows = {
+        return {
             "image": np.zeros((len(index), *size, channels), np.uint8),
             "label": np.zeros(len(index), np.int32),
             "mask": np.zeros(len(index), bool),
             "index": index.copy(),
             "epoch": epoch.copy(),
         }
+
+    def read(self, rows: Rows) -> None:
+        """Reads a block of rows in place.
+
+        Raises:
+          DataError: for an example that cannot be used, beyond the limit of bad ones.
+        """
+        index = rows["index"]
         wanted = np.flatnonzero(index >= 0)
         try:
             examples: list[Example | None] = list(read_many(self.source, index[wanted].tolist()))
@@ -102,7 +101,6 @@ class ExampleReader:
             examples = [None] * len(wanted)
         for row, example in zip(wanted, examples, strict=True):
             self._fill(rows, int(row), example)
-        return rows
 
     def _fill(self, rows: Rows, row: int, example: Example | None) -> None:
         """Decodes one row in place; a bad one is replaced or left masked."""
@@ -114,12 +112,12 @@ class ExampleReader:
             try:
                 if example is None or ahead:
                     example = self._read_one(index)
-                image = open_image(example.image, self.preprocess.channels)
+                self._draw(example.image, index, epoch, rows["image"][row])
             except UndecodableImage as cause:
                 self.bad.add(index, cause)
+                rows["image"][row] = 0
                 continue
             check_label(self.source, index, example.label, len(self.source.class_names))
-            rows["image"][row] = self._transform(image, index, epoch)
             rows["label"][row] = example.label
             rows["mask"][row] = True
             rows["index"][row] = index
@@ -136,11 +134,14 @@ class ExampleReader:
         except Exception as cause:
             raise UndecodableImage(f"{type(cause).__name__}: {cause}") from cause
 
-    def _transform(self, image: Image.Image, index: int, epoch: int) -> np.ndarray:
+    def _draw(self, image: bytes | np.ndarray, index: int, epoch: int, out: np.ndarray) -> None:
         try:
             if self.augment is None:
-                return resize_and_crop(image, self.preprocess)
-            rng = example_rng(self.seed, epoch, index)
-            return random_crop(image, self.preprocess, self.augment, rng)
+                draw_evaluation(image, self.preprocess, out)
+            else:
+                key = (self.seed, epoch, index)
+                draw_random_crop(image, self.preprocess, self.augment, key, out)
+        except UndecodableImage:
+            raise
         except ValueError as error:
             raise DataError(f"{describe(self.source, index)}: {error}") from error

@@ -12,6 +12,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxcnn.data.errors import DataError, unknown_name
 from jaxcnn.data.prepared import Prepared, find_prepared
+from jaxcnn.data.records import Records
 from jaxcnn.data.source import Example, hash_identity
 
 # Records are read in blocks: one call for each costs 65 us, one for a block 7 us a record.
@@ -51,13 +52,7 @@ class TFDSSource:
         files = info.file_instructions if self._length else []
         _check_files(name, files)
         self.num_bytes = sum(os.path.getsize(file.filename) for file in files)
-        self._records = (
-            builder.as_data_source(
-                split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-            if self._length
-            else None
-        )
+        self._records = Records(files)
         self.fingerprint = hash_identity(
             prepared.full_name,
             split,
@@ -79,12 +74,8 @@ class TFDSSource:
 
     def read_many(self, indices: Sequence[int]) -> list[Example]:
         """Reads a block of records in one call."""
-        if not len(indices):
-            return []
-        if self._records is None:
-            raise IndexError(f"{self.name!r}, split {self.split!r}, has no examples.")
         wanted = [int(i) for i in indices]
-        records = self._records.__getitems__(wanted)
+        records = self._records.read(wanted)
         return [self._parse(raw, i) for raw, i in zip(records, wanted, strict=True)]
 
     def labels(self) -> np.ndarray:
