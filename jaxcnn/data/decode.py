@@ -76,7 +76,7 @@ def open_image(
             on_its_side = opened.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
             factor = shrink(height, width) if on_its_side else shrink(width, height)
             if factor > 1:
-                opened.draft(None, (max(1, width // factor), max(1, height // factor)))  # type: ignore[arg-type]
+                opened.draft(None, (max(1, width // factor), max(1, height // factor)))
         opened.load()
         turned: Image.Image = opened
         if opened.getexif().get(_ORIENTATION, 1) != 1:

@@ -6,8 +6,9 @@ import dataclasses
 import math
 
 import numpy as np
+from PIL import Image
 
-from jaxcnn.data.view import View, crop_view, draw, evaluation_view
+from jaxcnn.data.view import View, crop_view, draw, evaluation_view, view_of
 from jaxcnn.preprocess import Preprocess
 
 _TRIES = 10
@@ -88,6 +89,16 @@ def draw_evaluation(image: bytes | np.ndarray, preprocess: Preprocess, out: np.n
         return evaluation_view(width, height, preprocess)
 
     draw(image, plan, preprocess.interpolation, out)
+
+
+def resize_and_crop(picture: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """The evaluation transform of a decoded picture of mode L or RGB: uint8 `[H, W, C]`.
+
+    Raises:
+      ValueError: if `preprocess.resize` is `none` and the picture has another size.
+    """
+    view = evaluation_view(*picture.size, preprocess)
+    return view_of(picture, view, preprocess.interpolation)
 
 
 def draw_random_crop(
