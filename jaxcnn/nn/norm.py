@@ -67,32 +67,36 @@ class BatchNorm(nn.Module):
                 f"BatchNorm: a batch of {x.shape[0]} does not divide into {config.groups} groups; "
                 "use a multiple."
             )
-        grouped = x.reshape(config.groups, x.shape[0] // config.groups, *x.shape[1:])
+        # One group keeps its shape: fewer operations to compile, of which a network has many.
+        many = config.groups > 1
+        grouped = x.reshape(config.groups, -1, *x.shape[1:]) if many else x
         mean, var, count = self._moments(grouped, mean_average.value)
         y = self._affine(grouped, mean, var, scale, bias, dtype).reshape(x.shape)
         if not self.is_initializing():
             kept = var * (count / max(count - 1, 1)) if config.unbiased else var
             for average, batch in ((mean_average, mean), (var_average, kept)):
-                batch = jnp.mean(batch.reshape(config.groups, -1), axis=0)
+                batch = jnp.mean(batch.reshape(config.groups, -1), axis=0) if many else batch
                 average.value = config.momentum * average.value + (1 - config.momentum) * batch
         return y
 
     def _moments(self, x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array, int]:
-        """Mean and biased variance of each group [groups, 1, ..., C] and the values behind one."""
-        axes = tuple(range(1, x.ndim - 1))
-        count = math.prod(x.shape[1:-1])
+        """Mean and biased variance, and how many values are behind each.
+
+        `[C]` of `[B, ..., C]`; with groups `[groups, 1, ..., C]` of `[groups, B, ..., C]`.
+        """
+        many = self.config.groups > 1
+        axes = tuple(range(int(many), x.ndim - 1))
+        count = math.prod(x.shape[axis] for axis in axes)
         # Any shift gives the same variance; one near the mean keeps the difference of squares
         # from cancelling where a channel's mean is large beside its deviation.
         shift = jax.lax.stop_gradient(shift)
         x = x.astype(jnp.float32) - shift
         # Mean and mean of squares in one pass over memory; float32 keeps what bf16 would lose.
-        moments = jnp.stack(
-            [jnp.mean(x, axes, keepdims=True), jnp.mean(jnp.square(x), axes, keepdims=True)]
-        )
+        mean = jnp.mean(x, axes, keepdims=many)
+        square = jnp.mean(jnp.square(x), axes, keepdims=many)
         if self.config.axis_name is not None and not self.is_initializing():
-            moments = jax.lax.pmean(moments, self.config.axis_name)
+            mean, square = jax.lax.pmean((mean, square), self.config.axis_name)
             count *= jax.lax.axis_size(self.config.axis_name)
-        mean, square = moments
         return mean + shift, jnp.maximum(square - jnp.square(mean), 0.0), count
 
     def _affine(
