@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from PIL import Image
 
 from jaxcnn.models import create_model
 
@@ -82,3 +83,17 @@ def small():
 def draw():
     """The function that draws a named network's variables."""
     return drawn_model
+
+
+def check_picture(path, kind: str = "", ink: float = 0.1) -> None:
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    height, width = pixels.shape[:2]
+    assert 400 <= height <= 2600 and 600 <= width <= 2600, f"{kind}: {height}x{width}"
+    assert (pixels != 255).any(axis=-1).mean() > ink, f"{kind}: blank"
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 40, f"{kind}: empty"
+
+
+@pytest.fixture(scope="session")
+def is_picture():
+    """A check of a file: of a size for a slide, not blank, with more than text on it."""
+    return check_picture

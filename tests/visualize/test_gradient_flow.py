@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxcnn.models import create_model
-from jaxcnn.visualize import gradient_flow, kernel_norms
+from jaxcnn.visualize import draw_gradient_flow, gradient_flow, kernel_norms
 from jaxcnn.visualize.program import initial_variables
 
 
@@ -18,7 +18,7 @@ def batches(number: int):
     return [(images, rng.integers(0, 3, 16))] * number
 
 
-def test_norms_are_those_of_jax_grad_and_the_loss_falls():
+def test_norms_are_those_of_jax_grad_and_the_loss_falls(tmp_path, is_picture):
     model = create_model("mlp", num_classes=3)
     flow = gradient_flow(model, batches(8), seed=5)
     assert flow.layers == ("dense1", "dense2", "head")  # from the input to the output
@@ -37,6 +37,8 @@ def test_norms_are_those_of_jax_grad_and_the_loss_falls():
     np.testing.assert_allclose(flow.spread, flow.norms.max(1) / flow.norms.min(1))
     norms = jax.jit(kernel_norms)(gradients)
     assert float(norms["head"]) == pytest.approx(expected[2], rel=1e-4)
+    draw_gradient_flow([flow, flow], tmp_path / "two.png", title="t")
+    is_picture(tmp_path / "two.png")
 
 
 def test_no_batches_and_a_diverging_loss_are_errors():

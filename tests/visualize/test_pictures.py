@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxcnn import load_network
 from jaxcnn.data import open_source
@@ -25,14 +24,6 @@ from jaxcnn.visualize import (
 )
 
 
-def is_picture(path, kind: str = "", ink: float = 0.1) -> None:
-    pixels = np.asarray(Image.open(path).convert("RGB"))
-    height, width = pixels.shape[:2]
-    assert 400 <= height <= 2600 and 600 <= width <= 2600, f"{kind}: {height}x{width}"
-    assert (pixels != 255).any(axis=-1).mean() > ink, f"{kind}: blank"
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 40, f"{kind}: empty"
-
-
 @pytest.fixture(scope="module")
 def digits_run(tmp_path_factory):
     """Two epochs of the small network on digits."""
@@ -43,7 +34,7 @@ def digits_run(tmp_path_factory):
     return folder
 
 
-def draws_everything(subject: Subject, folder) -> None:
+def draws_everything(subject: Subject, folder, is_picture) -> None:
     subject = dataclasses.replace(subject, ascent=Ascent(steps=20))
     found = dict(draw_pictures(subject, folder))
     assert list(found) == list(KINDS)
@@ -54,18 +45,18 @@ def draws_everything(subject: Subject, folder) -> None:
 
 
 @pytest.mark.slow
-def test_every_kind_is_drawn_from_a_trained_digits_network(digits_run, tmp_path):
+def test_every_kind_is_drawn_from_a_trained_digits_network(digits_run, tmp_path, is_picture):
     network = load_network(digits_run)
-    draws_everything(make_subject(network, open_source("digits", "test"), 2), tmp_path)
+    draws_everything(make_subject(network, open_source("digits", "test"), 2), tmp_path, is_picture)
     draw_runs(read_curves([digits_run]), tmp_path / "curves.png")
     is_picture(tmp_path / "curves.png", ink=0.02)
 
 
 @pytest.mark.slow
-def test_every_kind_is_drawn_from_the_published_resnet20(shared, tmp_path):
+def test_every_kind_is_drawn_from_the_published_resnet20(shared, tmp_path, is_picture):
     network = load_network(shared / "weights" / "cifar_resnet20.safetensors", "cifar_resnet20")
     source = open_source("cifar10_jpeg", "test", data_dir=str(shared / "tfds"))
-    draws_everything(make_subject(network, source, 2), tmp_path)
+    draws_everything(make_subject(network, source, 2), tmp_path, is_picture)
 
 
 @pytest.fixture
@@ -76,7 +67,7 @@ def untrained(draw) -> Subject:
     return Subject("mlp", model, variables, preprocess, list("0123456789"), photos)
 
 
-def test_what_a_network_cannot_show_is_left_out_with_the_reason(untrained, tmp_path):
+def test_what_a_network_cannot_show_is_left_out_with_the_reason(untrained, tmp_path, is_picture):
     found = dict(draw_pictures(untrained, tmp_path))
     for kind in ("kernels", "maps", "cam", "guided", "receptive", "stages"):
         assert re.match("MLP has no (convolution|layer with rows)", found[kind]), kind
@@ -110,7 +101,7 @@ def test_kinds_and_formats_are_checked_before_anything_is_drawn(untrained, tmp_p
     assert found[1].read_text() == text  # equal figures are equal files
 
 
-def test_boxes_and_several_runs_are_drawn(draw, tmp_path):
+def test_boxes_and_several_runs_are_drawn(draw, tmp_path, is_picture):
     model, _ = draw("small_cnn", (8, 8, 1))
     photo = np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8)
     draw_views(photo, unit_views(model, (16, 16), channels=1), tmp_path / "boxes.png", title="t")
