@@ -81,7 +81,7 @@ def guided_backprop(
 ) -> GradientResult:
     """The same with ReLUs that pass only positive gradients (Springenberg et al. 2014, 3.4).
 
-    Every max(x, 0) of the traced program is a ReLU, however it was written and wherever it is.
+    Every maximum of a value and the number 0 in the traced program is a ReLU, wherever it is.
     Adebayo et al. 2018 found the pictures to depend little on the weights: see
     `randomization_check`.
 
