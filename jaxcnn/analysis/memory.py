@@ -23,6 +23,7 @@ from jaxcnn.analysis.trace import (
     trace,
 )
 from jaxcnn.analysis.walk import walk
+from jaxcnn.nn import fast_forms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +266,8 @@ def saved_bytes(loss: Any, params: Any, *arguments: Any) -> int:
         _, pull, _ = jax.vjp(lambda p: loss(p, *arguments), params, has_aux=True)
         return jax.tree.leaves(pull)
 
-    made = jax.make_jaxpr(residuals)(params, *arguments)
+    with fast_forms(False):
+        made = jax.make_jaxpr(residuals)(params, *arguments)
     inputs = set(made.jaxpr.invars)
     saved = {v for v in made.jaxpr.outvars if not isinstance(v, Literal)} - inputs
     return _bytes([v.aval for v in saved if hasattr(v.aval, "dtype")])

@@ -20,6 +20,8 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
+from jaxcnn.nn import fast_forms
+
 Path = tuple[str, ...]
 _SERIAL = itertools.count()
 _MARK = "jaxcnn{serial}"
@@ -111,7 +113,8 @@ def trace(
 
     def forward(variables: Any, images: Any, key: Any) -> Any:
         rngs = {"dropout": key, "params": key}
-        with nn.intercept_methods(_interceptor(mark, calls)):
+        # The rules know JAX's own operations, so layers show themselves as those.
+        with fast_forms(False), nn.intercept_methods(_interceptor(mark, calls)):
             return model.apply(variables, images, rngs=rngs, mutable=True, **arguments)
 
     program, output = _guard(

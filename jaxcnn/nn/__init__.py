@@ -2,6 +2,7 @@
 
 from jaxcnn.nn.conv import Conv as Conv
 from jaxcnn.nn.conv import conv2d as conv2d
+from jaxcnn.nn.forms import fast_forms as fast_forms
 from jaxcnn.nn.norm import BatchNorm as BatchNorm
 from jaxcnn.nn.norm import NormConfig as NormConfig
 from jaxcnn.nn.pool import adaptive_avg_pool as adaptive_avg_pool

@@ -9,6 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from jaxcnn.nn import conv_forms
+from jaxcnn.nn.conv_forms import Window, convolve
+from jaxcnn.nn.forms import fast_forms_enabled
+
 Pair = int | tuple[int, int]
 
 # He et al. 2015 (Delving deep into rectifiers): variance 2 / fan_out keeps the gradient's size.
@@ -42,16 +46,10 @@ def conv2d(
     Returns:
       `[B, (H + 2 padding - dilation (h - 1) - 1) // stride + 1, ..., F]`.
     """
-    pad = pair(padding)
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=pair(stride),
-        padding=[(p, p) for p in pad],
-        rhs_dilation=pair(dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+    window = Window(pair(stride), pair(padding), pair(dilation), groups)
+    if fast_forms_enabled(x, kernel) and conv_forms.has_fast_form(x, kernel, window):
+        return conv_forms.conv(x, kernel, window=window)
+    return convolve(x, kernel, window)
 
 
 class Conv(nn.Module):

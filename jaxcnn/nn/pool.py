@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.nn import pool_forms
 from jaxcnn.nn.conv import Pair, pair
+from jaxcnn.nn.forms import fast_forms_enabled
 
 
 def max_pool(
@@ -22,9 +24,10 @@ def max_pool(
     With `ceil_mode` the output size is rounded up, as long as the last window starts inside the
     image or its left padding (PyTorch's rule).
     """
-    dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode)
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
-    return jax.lax.reduce_window(x, np.array(lowest, x.dtype), jax.lax.max, dims, strides, pads)
+    size, steps, pads = _geometry(x, window, stride, padding, ceil_mode)
+    fast = fast_forms_enabled(x) and pool_forms.has_fast_form(x, size)
+    pool = pool_forms.max_pool if fast else pool_forms.reduce_max
+    return pool(x, size=size, stride=steps, pads=pads)
 
 
 def avg_pool(
@@ -35,9 +38,16 @@ def avg_pool(
     padding: Pair = 0,
 ) -> jax.Array:
     """The mean of each window of `[B, H, W, C]`; padding counts as zeros, as in PyTorch."""
-    dims, strides, pads = _geometry(x, window, stride, padding, ceil_mode=False)
-    total = jax.lax.reduce_window(x, np.array(0, x.dtype), jax.lax.add, dims, strides, pads)
-    return total / (dims[1] * dims[2])
+    size, steps, pads = _geometry(x, window, stride, padding, ceil_mode=False)
+    total = jax.lax.reduce_window(
+        x,
+        np.array(0, x.dtype),
+        jax.lax.add,
+        (1, *size, 1),
+        (1, *steps, 1),
+        ((0, 0), *pads, (0, 0)),
+    )
+    return total / (size[0] * size[1])
 
 
 def adaptive_avg_pool(x: jax.Array, size: Pair) -> jax.Array:
@@ -65,9 +75,10 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
 
 def _geometry(
     x: jax.Array, window: Pair, stride: Pair | None, padding: Pair, ceil_mode: bool
-) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
+) -> tuple[tuple[int, int], tuple[int, int], tuple[tuple[int, int], ...]]:
+    """Window, stride, and padding on both sides, for height and width."""
     size, step, pad = pair(window), pair(window if stride is None else stride), pair(padding)
-    pads = [(0, 0)]
+    pads = []
     for axis in (0, 1):
         length = x.shape[1 + axis]
         room = length + 2 * pad[axis] - size[axis]
@@ -82,4 +93,4 @@ def _geometry(
             if last_start < length + pad[axis]:
                 extra = step[axis] - room % step[axis]
         pads.append((pad[axis], pad[axis] + extra))
-    return (1, *size, 1), (1, *step, 1), [*pads, (0, 0)]
+    return size, step, tuple(pads)

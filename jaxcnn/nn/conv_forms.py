@@ -1,0 +1,124 @@
+"""Convolution and its two gradients, each in a plain form and a fast one for CPUs.
+
+Convolution is linear in the image and in the kernel, and so are both gradients in what they take:
+the transposes of the three operations are again the three. Each is one `Form`, so gradients of any
+order, forward or backward, are made of operations that have a fast form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.nn.forms import Form
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A convolution's geometry: each field for height and width."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+Shape = tuple[int, ...]
+
+
+def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """`[B, H, W, C]` and `[h, w, C / groups, F]` to `[B, H', W', F]`, by the platform's own."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=window.stride,
+        padding=[(p, p) for p in window.padding],
+        rhs_dilation=window.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=window.groups,
+    )
+
+
+def has_fast_form(x: jax.Array, kernel: jax.Array, window: Window) -> bool:
+    """Whether some gradient or the convolution itself has a fast form for these shapes."""
+    return (
+        x.dtype == kernel.dtype
+        and jnp.issubdtype(x.dtype, jnp.floating)
+        and kernel.shape[:2] == (1, 1)
+        and window.groups == 1
+        and window.padding == (0, 0)
+    )
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    return convolve(x, kernel, window)
+
+
+def _image_gradient(
+    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
+) -> jax.Array:
+    x = jax.ShapeDtypeStruct(shape, dy.dtype)
+    return jax.linear_transpose(lambda x: convolve(x, kernel, window), x)(dy)[0]
+
+
+def _kernel_gradient(x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape) -> jax.Array:
+    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+    return jax.linear_transpose(lambda k: convolve(x, k, window), kernel)(dy)[0]
+
+
+# A 1x1 convolution is a matrix product over all pixels; with a stride, over those that it keeps.
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    x = x[:, :: window.stride[0], :: window.stride[1]]
+    return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+
+def _pointwise_image_gradient(
+    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
+) -> jax.Array:
+    dx = (dy.reshape(-1, dy.shape[-1]) @ kernel[0, 0].T).reshape(*dy.shape[:-1], -1)
+    if window.stride == (1, 1):
+        return dx
+    spread = [(0, 0, 0)]
+    for axis, step in zip((1, 2), window.stride, strict=True):
+        spread.append((0, shape[axis] - (dx.shape[axis] - 1) * step - 1, step - 1))
+    return lax.pad(dx, jnp.zeros((), dx.dtype), [*spread, (0, 0, 0)])
+
+
+def _pointwise_kernel_gradient(
+    x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape
+) -> jax.Array:
+    x = x[:, :: window.stride[0], :: window.stride[1]]
+    x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    # The product wants one operand with its pixels last. The barrier keeps XLA from choosing which:
+    # it would transpose the larger one as well.
+    if x.shape[1] <= dy.shape[1]:
+        return (lax.optimization_barrier(x.T) @ dy).reshape(shape)
+    gradient = lax.optimization_barrier(lax.optimization_barrier(dy.T) @ x)
+    return gradient.T.reshape(shape)
+
+
+conv = Form("conv2d", _convolve, _pointwise)
+image_gradient = Form("conv2d_image_gradient", _image_gradient, _pointwise_image_gradient)
+kernel_gradient = Form("conv2d_kernel_gradient", _kernel_gradient, _pointwise_kernel_gradient)
+
+conv.bilinear(
+    lambda ct, x, kernel, window: image_gradient(ct, kernel, window=window, shape=x.shape),
+    lambda ct, x, kernel, window: kernel_gradient(x, ct, window=window, shape=kernel.shape),
+)
+image_gradient.bilinear(
+    lambda ct, dy, kernel, window, shape: conv(ct, kernel, window=window),
+    lambda ct, dy, kernel, window, shape: kernel_gradient(
+        ct, dy, window=window, shape=kernel.shape
+    ),
+)
+kernel_gradient.bilinear(
+    lambda ct, x, dy, window, shape: image_gradient(dy, ct, window=window, shape=x.shape),
+    lambda ct, x, dy, window, shape: conv(x, ct, window=window),
+)
+conv.folds((0,))
+image_gradient.folds((0,))
