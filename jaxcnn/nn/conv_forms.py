@@ -57,9 +57,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     return convolve(x, kernel, window)
 
 
-def _image_gradient(
-    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
-) -> jax.Array:
+def _image_gradient(dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape) -> jax.Array:
     x = jax.ShapeDtypeStruct(shape, dy.dtype)
     return jax.linear_transpose(lambda x: convolve(x, kernel, window), x)(dy)[0]
 

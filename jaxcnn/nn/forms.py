@@ -84,7 +84,7 @@ class Form:
         def jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
             out = self(*primals, **params)
             if type(tangents[0]) is ad.Zero:
-                return out, ad.Zero.from_primal_value(out)
+                return out, ad.Zero(jax.typeof(out).to_tangent_aval())
             return out, tangent(tangents[0], *primals, **params)
 
         ad.primitive_jvps[self.primitive] = jvp
@@ -104,9 +104,7 @@ class Form:
         self.derived(lambda t, x, *arrays, **params: self(t, *arrays, **params))
         ad.primitive_transposes[self.primitive] = backward
 
-    def bilinear(
-        self, first: Callable[..., jax.Array], second: Callable[..., jax.Array]
-    ) -> None:
+    def bilinear(self, first: Callable[..., jax.Array], second: Callable[..., jax.Array]) -> None:
         """Declares the operation linear in each of two arguments, with their two transposes."""
 
         def transposed(rule: Callable[..., jax.Array]) -> Callable[..., Any]:

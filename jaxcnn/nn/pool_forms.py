@@ -82,8 +82,10 @@ def _plain_pick(t: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: P
 
 def _pick(t: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads) -> jax.Array:
     winner = _winner(x, size, stride, pads)
-    taps = enumerate(_taps(t, 0, size, stride, pads))
-    return sum(jnp.where(winner == n, tap, 0) for n, tap in taps)
+    picked = jnp.zeros(winner.shape, t.dtype)
+    for number, tap in enumerate(_taps(t, 0, size, stride, pads)):
+        picked = jnp.where(winner == number, tap, picked)
+    return picked
 
 
 def _plain_spread(

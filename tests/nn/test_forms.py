@@ -16,11 +16,6 @@ CONVOLUTIONS = [  # x, kernel, options
     ((2, 7, 6, 5), (1, 1, 5, 7), {}),
     ((2, 7, 6, 7), (1, 1, 7, 3), {"stride": 2}),
     ((1, 8, 9, 4), (1, 1, 4, 4), {"stride": (3, 2)}),
-    ((2, 5, 5, 4), (1, 1, 4, 6), {"padding": 1}),
-    ((2, 5, 5, 4), (1, 1, 2, 6), {"groups": 2}),
-    ((2, 7, 7, 4), (3, 3, 4, 6), {"padding": 1, "stride": 2}),
-    ((2, 9, 8, 4), (3, 3, 4, 6), {"padding": 2, "dilation": 2}),
-    ((2, 17, 17, 3), (7, 7, 3, 6), {"padding": 3, "stride": 2}),
 ]
 POOLS = [  # x, options
     ((2, 7, 8, 5), {"window": 3, "stride": 2, "padding": 1}),
@@ -29,7 +24,6 @@ POOLS = [  # x, options
     ((1, 8, 9, 3), {"window": 3, "stride": 2, "ceil_mode": True}),
     ((1, 11, 8, 3), {"window": (2, 3), "stride": (3, 1)}),
     ((1, 9, 9, 2), {"window": 2, "stride": 3}),
-    ((1, 9, 9, 2), {"window": 5, "stride": 2, "padding": 2}),
 ]
 
 
