@@ -150,7 +150,7 @@ def plan(
     """
     sources = None
     if assume is not None:
-        sources = (_Assumed(*assume), _Assumed(*assume))
+        sources = (AssumedSource(*assume), AssumedSource(*assume))
     setup = prepare(config, devices, sources=sources)
     state = jax.eval_shape(setup.initial_state)
     mapping, examples = setup.mapping, setup.order.num_examples
@@ -312,7 +312,7 @@ def _count(tree: Any) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-class _Assumed:
+class AssumedSource:
     """A split of which only the size and the number of classes are known."""
 
     name, split, fingerprint = "assumed", "assumed", "assumed"
