@@ -33,10 +33,9 @@ class Ours:
         batch = next(self._batches)
         started = time.perf_counter()
         with fast_forms(side != "plain"):
-            if case.mode == "train":
-                step = self._setup.compile_step().lower(self._state, batch).compile()
-            else:
-                step = _inference(self._setup).lower(self._state, batch).compile()
+            train = case.mode == "train"
+            step: Any = self._setup.compile_step() if train else _inference(self._setup)
+            step = step.lower(self._state, batch).compile()
         self.facts: dict[str, Any] = {
             "compile_seconds": round(time.perf_counter() - started, 2),
             "step_bytes": _bytes(step),
@@ -110,6 +109,7 @@ def _fixed(setup: Setup, case: Case) -> Iterator[dict[str, jax.Array]]:
     rng = np.random.default_rng(0)
     shape = (case.batch_size, *setup.image_shape)
     index = np.arange(case.batch_size, dtype=np.int32)
+    rows: dict[str, np.ndarray]
     if case.mode == "infer":
         rows = {"image": rng.normal(size=shape).astype(np.float32)}
     else:
@@ -125,7 +125,7 @@ def _fixed(setup: Setup, case: Case) -> Iterator[dict[str, jax.Array]]:
 
 
 def _inference(setup: Setup) -> Any:
-    def logits(state: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    def logits(state: Any, batch: dict[str, jax.Array]) -> Any:
         return setup.task.model.apply(state.variables, batch["image"], train=False)
 
     return setup.mapping.map_eval(logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import pathlib
 import re
@@ -19,8 +20,7 @@ class Peer:
     """A network of torchvision, or a CIFAR ResNet, and its step; `run(n)` does n of them."""
 
     def __init__(self, case: Case, side: str) -> None:
-        import torch
-
+        torch: Any = importlib.import_module("torch")
         self._torch, self._case = torch, case
         if case.cores:
             torch.set_num_threads(case.cores)
@@ -91,9 +91,7 @@ def _torchvision(torch: Any) -> Any:
     not loaded are declared.
     """
     with contextlib.suppress(ImportError, RuntimeError, AttributeError):
-        import torchvision
-
-        return torchvision
+        return importlib.import_module("torchvision")
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ValueError("torchvision is not installed; pip install --no-deps torchvision.")
@@ -102,9 +100,7 @@ def _torchvision(torch: Any) -> Any:
     for name in sorted(set(re.findall(r'torchvision::(\w+)"|register_meta\("(\w+)"', source))):
         library.define(f"{name[0] or name[1]}(Tensor a) -> Tensor")
     _declared.append(library)
-    import torchvision
-
-    return torchvision
+    return importlib.import_module("torchvision")
 
 
 _declared: list[Any] = []  # A library that is collected takes its declarations with it.
@@ -117,7 +113,7 @@ def _cifar_resnet(torch: Any, depth: int) -> Any:
     def layer(channels: int, width: int, stride: int) -> list[Any]:
         return [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)]
 
-    class Block(nn.Module):
+    class Block(nn.Module):  # type: ignore[name-defined]
         def __init__(self, channels: int, width: int) -> None:
             super().__init__()
             self.extra, self.stride = width - channels, 1 + (width > channels)

@@ -88,7 +88,8 @@ class _Worker:
     """One side in its process."""
 
     def __init__(self, case: Case, side: str) -> None:
-        self.side, self.facts = side, {}
+        self.side = side
+        self.facts: dict[str, Any] = {}
         # A fork would share the parent's JAX, whose threads it does not have.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
