@@ -57,6 +57,7 @@ def main() -> None:
                 config = _config(name, transfer, rate, seed, options.data_dir)
                 runs.append(run | _train(config))
                 report.write(NAME, {"table": _table(runs), "runs": runs})
+    print(_markdown(_table(runs)))
 
 
 def _config(
@@ -97,6 +98,18 @@ def _table(runs: list[dict]) -> list[dict]:
             }
         )
     return rows
+
+
+def _markdown(rows: list[dict]) -> str:
+    """The table of docs/transfer.md."""
+    lines = ["| data | weights | regime | test top-1 | seeds |", "|---|---|---|---|---|"]
+    for row in rows:
+        weights = "trained" if row["trained"] else "from nothing"
+        spread = "" if row["std_top1"] is None else f" ± {row['std_top1']:.1f}"
+        config = row["config"].removesuffix("_transfer")
+        score = f"{row['mean_top1']:.1f}%{spread}"
+        lines.append(f"| {config} | {weights} | `{row['regime']}` | {score} | {row['seeds']} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

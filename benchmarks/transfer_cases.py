@@ -33,7 +33,7 @@ NAME = "transfer_cases.json"
 # By case: a recipe, the dataset, the splits, the length in epochs.
 CASES = {
     "similar, little": ("cifar10_jpeg", "test[:500]", "test[8000:]", 12),
-    "similar, enough": ("cifar10_jpeg", "test[:5000]", "test[8000:]", 3),
+    "similar, enough": ("cifar10_jpeg", "test[:2000]", "test[8000:]", 4),
     "not similar, little": ("hymenoptera", "train", "val", 0),
     "not similar, enough": ("digits", "train", "test", 0),
 }
@@ -51,16 +51,18 @@ def main() -> None:
     options = parser.parse_args()
     path = report.ROOT / "benchmarks" / "results" / NAME
     cases: dict[str, Any] = json.loads(path.read_text())["cases"] if path.exists() else {}
-    for name, (dataset, train_split, eval_split, length) in CASES.items():
-        case = cases.setdefault(name, {"dataset": dataset, "train_split": train_split})
+    for name, (dataset, *splits, _) in CASES.items():
+        case = cases.setdefault(name, {"dataset": dataset, "train_split": splits[0]})
         if "advice" not in case:
-            sources = [open_source(dataset, s, data_dir=options.data_dir) for s in CASES[name][1:3]]
+            sources = [open_source(dataset, split, data_dir=options.data_dir) for split in splits]
             case |= _probe(options.weights, *sources)
             report.write(NAME, {"cases": cases})
+    for name, (dataset, train_split, eval_split, length) in CASES.items():
+        case = cases[name]
         for regime in REGIMES if length else ():
             if regime not in case:
-                splits = (dataset, train_split, eval_split, options.data_dir)
-                case[regime] = _train(options.weights, regime, splits, length)
+                data = (dataset, train_split, eval_split, options.data_dir)
+                case[regime] = _train(options.weights, regime, data, length)
                 report.write(NAME, {"cases": cases})
 
 
@@ -72,11 +74,11 @@ def _probe(weights: str, train: Any, test: Any) -> dict[str, Any]:
     return {"advice": advice.to_dict(), "cached probe": found.summary()}
 
 
-def _train(weights: str, regime: str, splits: tuple[str, ...], length: int) -> dict[str, Any]:
+def _train(weights: str, regime: str, data: tuple[Any, ...], length: int) -> dict[str, Any]:
     started = time.perf_counter()
     transfer, rate = REGIMES[regime]
     recipe = command_line.load_recipe("cifar10_resnet20")
-    dataset, train_split, eval_split, data_dir = splits
+    dataset, train_split, eval_split, data_dir = data
     config = dataclasses.replace(
         recipe,
         data=dataclasses.replace(

@@ -15,6 +15,7 @@ import numpy as np
 Solver = Literal["lbfgs", "sgd"]
 L2_GRID = tuple(10.0**power for power in range(-4, 2))
 FOLDS = 5
+_SMALL = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +149,7 @@ def _objective(
 
 def _lbfgs(x: np.ndarray, labels: np.ndarray, num_classes: int, l2: float, seed: int) -> np.ndarray:
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     shape = (1 + x.shape[1], num_classes)
 
@@ -156,7 +158,10 @@ def _lbfgs(x: np.ndarray, labels: np.ndarray, num_classes: int, l2: float, seed:
         return loss, gradient.ravel()
 
     options = {"maxiter": 1000, "ftol": 1e-10, "gtol": 1e-6}
-    found = minimize(flat, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options)
+    start = np.zeros(shape).ravel()
+    # Many small products: threads would wait for each other longer than they compute.
+    with threadpool_limits(limits=1 if x.size < _SMALL else None, user_api="blas"):
+        found = minimize(flat, start, jac=True, method="L-BFGS-B", options=options)
     return found.x.reshape(shape)
 
 
