@@ -231,7 +231,12 @@ def describe(node: Node) -> str:
     """What a node is, in a few words: '3x3 convolution, stride 2'."""
     row = node.row
     size = "x".join(map(str, row.kernel)) if row and row.kernel else ""
-    words = {"conv": f"{size} convolution", "batch norm": "batch norm", "relu": "ReLU"}
+    words = {
+        "conv": f"{size} convolution",
+        "relu": "ReLU",
+        "subsample": "every second pixel",
+        "pad channels": "channels of zeros",
+    }
     text = words.get(node.kind, node.facts.get("label", f"{size} {node.kind}".strip()))
     if row and row.stride and max(row.stride) > 1:
         text += f", stride {row.stride[0]}"

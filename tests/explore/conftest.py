@@ -10,47 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 import pytest
+from page_checks import Page, make_page
 
 from jaxcnn import explore
-from jaxcnn.data.augment import normalize
-from jaxcnn.explore.values import node_values
-
-
-@dataclasses.dataclass
-class Page:
-    """A written page, what it was made of, and jaxcnn's own values for comparison."""
-
-    path: pathlib.Path
-    network: Any
-    photos: list[explore.Photo]
-    content: Any
-    second: Any = None
-
-    def __post_init__(self) -> None:
-        record = self.network.preprocess
-        self.graph = explore.build_graph(self.network.model, record.image_size, record.channels)
-        self.names = [node.name for node in self.graph.nodes]
-        run = node_values(self.graph, self.network.variables, list(range(len(self.graph.nodes))))
-        self.values = [
-            run(normalize(jnp.asarray(photo.pixels)[None], record.mean, record.std))
-            for photo in self.photos
-        ]
-
-    @property
-    def url(self) -> str:
-        return self.path.as_uri()
-
-
-def make_page(
-    path: pathlib.Path, network: Any, photos: list[explore.Photo], second: Any = None, **limits: Any
-) -> Page:
-    bounds = explore.Limits(**limits)
-    content = explore.build_content(network, photos, second=second, limits=bounds)
-    explore.write_page(content, path, bounds)
-    return Page(path, network, photos, content, second)
 
 
 class Browser:
@@ -187,8 +150,3 @@ def cifar_page(shared, tmp_path_factory) -> Page:
     network = dataclasses.replace(network, class_names=tuple(source.class_names))
     photos = explore.source_photos(source, network.preprocess, 10)
     return make_page(tmp_path_factory.mktemp("cifar") / "page.html", network, photos)
-
-
-def picture(page: Page, photo: int) -> np.ndarray:
-    """The photo as the playground has it, float32 [H, W, C]."""
-    return page.photos[photo].picture.astype(np.float32)

@@ -38,6 +38,21 @@ def test_sums_through_all_layers_are_what_jaxcnn_computes(opened, cifar_page):
     assert [url for url in opened.requests() if not url.startswith(("file:", "blob:"))] == []
 
 
+def test_sums_from_recorded_inputs_are_right_to_the_last_digit(browser, cifar_page, tmp_path):
+    limits = {"layers": ("*",), "channels": 8, "photos": 1}
+    page = checks.make_page(
+        tmp_path / "page.html", cifar_page.network, cifar_page.photos[:1], **limits
+    )
+    record = page.content.record
+    assert not record["network"]["whole"] and record["photos"][0]["values"]["type"] == "f16"
+    browser.open(page.url)
+    browser.show("photo")
+    layers = [i for i, node in enumerate(record["nodes"]) if node["open"]]
+    assert len(layers) == 73
+    checks.check_sums(browser, page, 0, layers, np.random.default_rng(3))
+    assert browser.errors() == []
+
+
 def test_scores_and_receptive_fields_are_the_networks(opened, cifar_page):
     opened.show("photo")
     fields = receptive_field(cifar_page.network.model, (32, 32))

@@ -22,7 +22,7 @@ export class PhotoView {
         + (PAGE.network.whole
           ? "All values are computed here, in float32, from the network's own weights."
           : `Inputs of the layers were recorded in float16; ${PAGE.network.channels} channels of `
-            + "each layer are in this page. Only digits that are certain are shown.")),
+            + "each layer are in this page. The last digit shown may be off by one.")),
       this.strip = el("div", { class: "strip-photos", role: "group", "aria-label": "Photos" }),
       this.bar = el("div", { class: "controls" }),
       el("div", { class: "columns" },
@@ -145,13 +145,15 @@ export class PhotoView {
   showCams(photo) {
     this.camBox.replaceChildren();
     if (!photo.cams || !photo.cams.length) return;
-    const options = [["", "the photo alone"],
-      ...photo.cams.map((cam, k) => [k, `Grad-CAM for ${PAGE.network.classes[cam.class]}`])];
+    const options = [["", "Photo alone"],
+      ...photo.cams.map((cam, k) => [k, `Grad-CAM: ${PAGE.network.classes[cam.class]}`])];
     if (this.cam !== "" && !photo.cams[this.cam]) this.cam = "";
-    this.camBox.append(labelled("Show", select("cam", options, this.cam, (value) => {
+    const picker = select("cam", options, this.cam, (value) => {
       this.cam = value;
       this.showPhoto();
-    })));
+    });
+    picker.setAttribute("aria-label", "What is laid over the photo");
+    this.camBox.append(picker);
   }
 
   async showPhoto() {

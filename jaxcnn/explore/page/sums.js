@@ -12,6 +12,9 @@ function decimals(size, source) {
   return Math.max(1, Math.min(4, Math.floor(-Math.log10(error || 1e-9))));
 }
 
+/** Values that come from recorded ones by way of a convolution carry its error with them. */
+const spread = (run, number) => (PAGE.network.whole || run.full(number) ? 1 : 8);
+
 /** Fills `panel` with the sum behind unit (y, x) of a channel. */
 export function explain(panel, run, at) {
   const node = PAGE.nodes[at.layer];
@@ -216,7 +219,8 @@ function poolPanel(panel, run, node, at) {
   const values = run.channel(node.inputs[0], at.channel);
   const found = poolWindow(node, values, at.y, at.x);
   const inside = found.cells.filter((cell) => cell.value !== null);
-  const digits = decimals(largest(inside.map((cell) => cell.value)), node.inputs[0]);
+  const digits = decimals(spread(run, node.inputs[0]) * largest(inside.map((cell) => cell.value)),
+    node.inputs[0]);
   const shown = found.kernel[1] <= 8;
   const isMax = node.kind.endsWith("max pool");
   const total = inside.reduce((sum, cell) => sum + cell.value, 0);
@@ -249,7 +253,8 @@ function plainPanel(panel, run, node, at) {
   const [, width] = sizeOf(node);
   const i = at.y * width + at.x;
   const value = run.channel(at.layer, at.channel)[i];
-  const digits = decimals(Math.abs(value) + 1, node.inputs.length ? node.inputs[0] : 0);
+  const digits = decimals(spread(run, at.layer) * (Math.abs(value) + 1),
+    node.inputs.length ? node.inputs[0] : 0);
   const show = (v) => number(v, digits);
   const one = (n, channel = at.channel) => run.channel(node.inputs[n], channel)[i];
   const lines = {
