@@ -53,21 +53,21 @@ class Spec:
       third: kernel of the third branch; PyTorch's weights have 3 where the paper has 5.
       last_pool: window of the last max pooling (stride 2).
       dropout: before the classifier.
+      min_size: the smallest image that leaves the last pooling a window, rounded up.
     """
 
     batch_norm: bool
     third: int
     last_pool: int
     dropout: float
+    min_size: int
     image_size: tuple[int, int] = (224, 224)
     channels: int = 3
-    # Each of the five strides needs two pixels to step over.
-    min_size: int = 17
 
 
 SPECS: Mapping[str, Spec] = {
-    "googlenet": Spec(batch_norm=True, third=3, last_pool=2, dropout=0.2),
-    "googlenet_paper": Spec(batch_norm=False, third=5, last_pool=3, dropout=0.4),
+    "googlenet": Spec(batch_norm=True, third=3, last_pool=2, dropout=0.2, min_size=15),
+    "googlenet_paper": Spec(batch_norm=False, third=5, last_pool=3, dropout=0.4, min_size=31),
 }
 
 

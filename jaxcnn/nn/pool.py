@@ -82,7 +82,8 @@ def _geometry(
     for axis in (0, 1):
         length = x.shape[1 + axis]
         room = length + 2 * pad[axis] - size[axis]
-        if room < 0:
+        # Rounded up, a window that is less than a stride too large still has its first place.
+        if room < 0 and not (ceil_mode and room > -step[axis]):
             raise ValueError(
                 f"A pooling window of {size[axis]} does not fit {length} pixels with padding "
                 f"{pad[axis]}; use larger images."

@@ -16,6 +16,12 @@ COUNTS = {
     "vgg19": 143_667_240,
     "vgg16_bn": 138_365_992,
     "googlenet": 13_004_888,
+    "alexnet_paper": 60_965_224,  # Caffe's reference network, with groups
+    "vgg11_bn": 132_868_840,
+    "vgg13_bn": 133_053_736,
+    "vgg19_bn": 143_678_248,
+    "resnext50_32x4d": 25_028_904,
+    "wide_resnet50_2": 68_883_240,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,

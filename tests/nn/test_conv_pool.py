@@ -62,3 +62,13 @@ def test_averages_are_means():
     x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(avg_pool(x, 2)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
     np.testing.assert_array_equal(global_avg_pool(x), [[7.5]])
+
+
+def test_rounding_up_keeps_a_window_that_hangs_over_the_edge():
+    x = np.arange(2.0, dtype=np.float32).reshape(1, 1, 2, 1)
+    # PyTorch: a window of 3 with stride 2 on 2 pixels gives one, on 1 pixel none.
+    assert max_pool(x, (1, 3), stride=2, ceil_mode=True).ravel().tolist() == [1.0]
+    with pytest.raises(ValueError, match="window of 3 does not fit 2 pixels"):
+        max_pool(x, (1, 3), stride=2)
+    with pytest.raises(ValueError, match="window of 3 does not fit 1 pixels"):
+        max_pool(x[:, :, :1], (1, 3), stride=2, ceil_mode=True)
