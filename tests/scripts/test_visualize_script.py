@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import jaxcnn
-from jaxcnn.visualize.program import initial_variables
 
 SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 
@@ -39,9 +40,14 @@ def call(monkeypatch, capsys):
 def weights(tmp_path_factory) -> pathlib.Path:
     """Weights of small networks, untrained."""
     folder = tmp_path_factory.mktemp("weights")
+    rng = np.random.default_rng(0)
     for name in ("small_cnn", "mlp"):
         model = jaxcnn.create_model(name)
-        variables = initial_variables(model, (8, 8, 1), seed=0)
+        init = functools.partial(model.init, train=False)
+        shapes = jax.eval_shape(init, jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+        kept = {k: v for k, v in shapes.items() if k != "intermediates"}
+        # Positive, since variances are among them.
+        variables = jax.tree.map(lambda s: rng.uniform(0.01, 0.2, s.shape).astype("f4"), kept)
         jaxcnn.weights.save(folder / f"{name}.safetensors", variables, model)
     return folder
 

@@ -57,7 +57,7 @@ def test_a_box_is_the_support_of_the_units_gradient(draw):
 
         np.testing.assert_allclose(view.activation[view.unit], unit(image), rtol=1e-4)
         assert view.activation[view.unit] == view.activation.max()
-        rows, columns = np.nonzero(np.abs(jax.grad(unit)(image)).max(-1))
+        rows, columns = np.nonzero(np.abs(jax.jit(jax.grad(unit))(image)).max(-1))
         box = view.box
         assert (rows.min(), rows.max() + 1) == (box.top, box.bottom)
         assert (columns.min(), columns.max() + 1) == (box.left, box.right)

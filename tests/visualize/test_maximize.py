@@ -26,6 +26,7 @@ def test_a_units_activation_rises_and_is_the_networks_own(small):
     )
 
 
+@pytest.mark.slow
 def test_logits_rise_and_equal_seeds_give_equal_pictures(small):
     model, variables, _ = small
     found = maximize(model, variables, GRAY, range(10), ascent=QUICK)
@@ -36,6 +37,7 @@ def test_logits_rise_and_equal_seeds_give_equal_pictures(small):
     assert np.abs(found.pixels - other.pixels).max() > 0.01
 
 
+@pytest.mark.slow
 def test_regularisation_smooths(small):
     model, variables, _ = small
 
@@ -47,6 +49,7 @@ def test_regularisation_smooths(small):
     assert roughness(2.0) < 0.7 * roughness(0.0)
 
 
+@pytest.mark.slow
 def test_each_stage_gives_channels_that_answer(small):
     model, variables, _ = small
     found = maximize_stages(model, variables, GRAY, count=2, ascent=QUICK)

@@ -67,6 +67,7 @@ def untrained(draw) -> Subject:
     return Subject("mlp", model, variables, preprocess, list("0123456789"), photos)
 
 
+@pytest.mark.slow
 def test_what_a_network_cannot_show_is_left_out_with_the_reason(untrained, tmp_path, is_picture):
     found = dict(draw_pictures(untrained, tmp_path))
     for kind in ("kernels", "maps", "cam", "guided", "receptive", "stages"):

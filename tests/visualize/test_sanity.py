@@ -35,6 +35,7 @@ def test_layers_lose_their_training_one_after_another_from_the_output(tiny):
         np.testing.assert_allclose(result.maps[step], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_full_randomisation_is_the_last_step_of_the_cascade(foreign):
     options = {"method": "grad_cam", "classes": 1}
     cascade = randomization_check(*foreign, **options)
