@@ -89,7 +89,6 @@ def build_content(
     units = _units(probabilities, embedded)
     nodes = _nodes(graph, embedded, network.variables, units, pool)
     weights = blocks.add(pool.values(), "f32")
-    fixed = blocks.size
     record: dict[str, Any] = {
         "network": _facts(network, graph, embedded),
         **_tables(graph, nodes),
@@ -98,8 +97,27 @@ def build_content(
         "weights": weights,
         "values": _layout(graph, embedded),
     }
+    record["photos"] = _photos(network, graph, photos, probabilities, embedded, limits, blocks)
+    shown = photos[: len(record["photos"])]
+    macs = sum(n.macs for n in graph.nodes)
+    record["shift"] = _shift(network, second, shown, macs, blocks)
+    record["filters"] = playground.record(graph, network.variables)
+    return Content(record, blocks)
+
+
+def _photos(
+    network: Explorable,
+    graph: Graph,
+    photos: Sequence[Photo],
+    probabilities: Sequence[np.ndarray],
+    embedded: Plan,
+    limits: Limits,
+    blocks: Blocks,
+) -> list[dict[str, Any]]:
+    """The photos' entries; fewer than offered where no number was asked for and no more fit."""
     run = node_values(graph, network.variables, embedded.recorded)
-    record["photos"] = []
+    fixed = blocks.size
+    entries: list[dict[str, Any]] = []
     for number, photo in enumerate(photos):
         entry = _photo(network, photo, probabilities[number], blocks)
         if embedded.recorded:
@@ -114,12 +132,8 @@ def build_content(
             if number == 0:
                 raise _too_many(limits, 1, each, fixed, embedded)
             break
-        record["photos"].append(entry)
-    shown = photos[: len(record["photos"])]
-    macs = sum(n.macs for n in graph.nodes)
-    record["shift"] = _shift(network, second, shown, macs, blocks)
-    record["filters"] = playground.record(graph, network.variables)
-    return Content(record, blocks)
+        entries.append(entry)
+    return entries
 
 
 def _in_float32(network: Explorable) -> Explorable:
