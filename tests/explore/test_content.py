@@ -72,6 +72,7 @@ def test_blocks_come_back_as_they_were():
         blocks.add(np.array([1e6]), "f16")
 
 
+@pytest.mark.slow
 def test_a_small_network_is_embedded_whole(small, tmp_path):
     content = explore.build_content(small, photos(small, 2))
     assert content.record["network"]["whole"]
@@ -114,6 +115,7 @@ def test_networks_that_cannot_be_shown_say_why(small):
         explore.build_content(small, photos(small, 1), second=other)
 
 
+@pytest.mark.slow
 def test_more_than_the_limit_names_limit_and_option(small, tmp_path):
     for limits in ({"photos": 0}, {"channels": 0}, {"max_mb": 0.1}):
         with pytest.raises(explore.PageError, match=r"--"):

@@ -39,7 +39,7 @@ def lines(graph, box: Box) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["small_cnn", "lenet5", "cifar_resnet20", "alexnet_paper", "vgg11_bn", "googlenet_paper"],
+    ["small_cnn", "lenet5", "cifar_resnet20", "alexnet_paper", "vgg11_bn"],
 )
 def test_the_nodes_hold_all_that_the_summary_counts(name):
     graph, summary = build(name), jaxcnn.summarize(name)
@@ -111,6 +111,7 @@ def test_option_a_shortcuts_take_every_second_pixel_and_pad_channels():
     assert not any(n.kind == "add" for n in build("cifar_plain20").nodes)
 
 
+@pytest.mark.slow
 def test_no_line_runs_through_a_card():
     for name in ("cifar_resnet20", "googlenet"):
         for box in boxes(explore.diagram(build(name))):
@@ -142,6 +143,7 @@ def test_fields_of_view_are_those_of_the_analysis(name):
     assert checked >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_cnn", "cifar_resnet20"])
 def test_node_values_are_the_networks_own(name):
     info = jaxcnn.model_info(name)

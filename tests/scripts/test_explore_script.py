@@ -55,6 +55,7 @@ def files(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_page_from_weights_and_a_folder_of_photos(call, files, tmp_path):
     code, out, err = call(
         files / "lenet5.npz", "--model", "lenet5", "--images", files / "photos", "-o", "page.html"
@@ -92,6 +93,7 @@ def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_an_unwritable_folder_is_named(call, files, tmp_path, monkeypatch):
     import tempfile
 
