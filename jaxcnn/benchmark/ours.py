@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ class Ours:
     def __init__(self, case: Case, side: str) -> None:
         # Read when the CPU backend starts, so before anything else; other backends ignore it.
         jax.config.update("jax_num_cpu_devices", case.devices)
+        # JAX would take most of a GPU's memory at once, which the other sides need too.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         self._setup = _setup(case)
         state = self._setup.initial_state()
         self._state = self._setup.mapping.put_state(state)

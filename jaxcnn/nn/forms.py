@@ -134,6 +134,8 @@ class Form:
         batching.primitive_batchers[self.primitive] = rule
 
     def _run(self, *arrays: jax.Array, **params: Any) -> jax.Array:
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            return self.plain(*arrays, **params)
         return _compiled(self.primitive, tuple(sorted(params.items())))(*arrays)
 
     def _shape(self, *avals: Any, **params: Any) -> Any:

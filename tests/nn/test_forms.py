@@ -151,3 +151,11 @@ def test_other_platforms_compile_their_own_operations():
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         found = tuple(len(re.findall(rf"stablehlo\.{word}\W", text)) for word in words)
         assert found == counts
+
+
+def test_forms_run_without_jit():
+    x, kernel = normal((1, 4, 4, 2)), normal((1, 1, 2, 3))
+    expected = max_pool(conv2d(x, kernel), 2)
+    with jax.disable_jit():
+        found = max_pool(conv2d(x, kernel), 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
