@@ -63,7 +63,7 @@ def _dry_run(config: TrainConfig, options: argparse.Namespace) -> int:
         config,
         assume=tuple(options.plan_data) if options.plan_data else None,
         compile=not options.no_compile,
-        limit=int(options.plan_memory * 1e9) if options.plan_memory else None,
+        limit=None if options.plan_memory is None else int(options.plan_memory * 1e9),
     )
     print(found)
     if options.plan_json:

@@ -157,6 +157,8 @@ def plan(
         )
     if step is None or arguments is None:
         step, arguments = _sgd(model, image_size, channels, devices)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit} cannot work: give the bytes of one device.")
     room = Limit(limit, "as given") if limit is not None else _limit()
     unit = multiple or devices
 
