@@ -303,10 +303,13 @@ def test_closing_ends_the_threads_and_what_is_read_ahead_is_bounded(array_source
 
 def test_ctrl_c_ends_a_process_that_reads(tmp_path):
     code = """
-    import time
+    import signal, time
     import numpy as np
     from jaxcnn.data import Example, Order, TrainLoader
     from jaxcnn.preprocess import Preprocess
+
+    # A job of the background inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     class Slow:
         name, split, class_names, fingerprint = "slow", "train", ("a",), "x"
@@ -328,5 +331,8 @@ def test_ctrl_c_ends_a_process_that_reads(tmp_path):
     )
     assert run.stdout is not None and run.stdout.readline() == "running\n"
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=10)
+    try:
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode != 0 and "KeyboardInterrupt" in errors
