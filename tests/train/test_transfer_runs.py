@@ -162,6 +162,7 @@ def test_the_recipe_for_imagenets_weights_trains_from_a_file_laid_out_like_them(
         ),
         optimizer=dataclasses.replace(config.optimizer, warmup=steps(0)),
         batch_size=4,
+        num_devices=1,
         length=steps(1),
         figures=False,
     )
