@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -84,10 +84,39 @@ def gradient_flow(
     optimizer = optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum)
     )
+    step = _training_step(model, optimizer, arguments)
     key = jax.random.key(seed + 1)
     losses: list[float] = []
     rows: list[dict[str, np.ndarray]] = []
     state: Any = None
+    for index, (images, labels) in enumerate(batches):
+        images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
+        if state is None:
+            variables = initial_variables(model, images.shape[1:], seed, call_args)
+            program = Program(model, variables, images[:1], call_args=call_args)
+            order = [layer for layer, _ in program.kernels()]
+            params = variables.pop("params")
+            state = (params, variables, optimizer.init(params))
+        state, loss, norms = step(state, images, labels, jax.random.fold_in(key, index))
+        losses.append(float(loss))
+        rows.append(jax.device_get(norms))
+        if not np.isfinite(losses[-1]):
+            remedy = f"take a lower learning_rate than {learning_rate}"
+            raise FloatingPointError(f"the loss is {losses[-1]} in step {index}; {remedy}.")
+    if not rows:
+        raise ValueError("no batches: gradient_flow needs at least one.")
+    return GradientFlow(
+        name=name or type(model).__name__,
+        layers=tuple(order),
+        norms=np.array([[row[n] for n in order] for row in rows]),
+        losses=np.array(losses),
+    )
+
+
+def _training_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, arguments: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """A compiled function (state, images, labels, key) -> (state, loss, norms)."""
 
     @jax.jit
     def step(state: Any, images: Any, labels: Any, key: Any) -> tuple[Any, Any, Any]:
@@ -109,30 +138,7 @@ def gradient_flow(
         params = optax.apply_updates(params, updates)
         return (params, {**rest, **changed}, opt_state), loss, kernel_norms(gradients)
 
-    for index, (images, labels) in enumerate(batches):
-        images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
-        if state is None:
-            variables = initial_variables(model, images.shape[1:], seed, call_args)
-            program = Program(model, variables, images[:1], call_args=call_args)
-            order = [layer for layer, _ in program.kernels()]
-            params = variables.pop("params")
-            state = (params, variables, optimizer.init(params))
-        state, loss, norms = step(state, images, labels, jax.random.fold_in(key, index))
-        losses.append(float(loss))
-        rows.append(jax.device_get(norms))
-        if not np.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"the loss is {losses[-1]} in step {index}; take a lower learning_rate than "
-                f"{learning_rate}."
-            )
-    if not rows:
-        raise ValueError("no batches: gradient_flow needs at least one.")
-    return GradientFlow(
-        name=name or type(model).__name__,
-        layers=tuple(order),
-        norms=np.array([[row[n] for n in order] for row in rows]),
-        losses=np.array(losses),
-    )
+    return step
 
 
 def draw_gradient_flow(

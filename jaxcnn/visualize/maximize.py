@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -111,15 +111,27 @@ def maximize(
       ValueError: an unknown layer, a channel or unit that is not there; as `grad_cam`.
     """
     chosen = np.asarray(channels, int)
-    jitter = min(preprocess.image_size) // 16 if ascent.jitter is None else ascent.jitter
     shape = (len(chosen), *preprocess.image_size, preprocess.channels)
     program = Program(model, variables, jnp.zeros(shape), call_args=call_args)
-    goal = _goal(program, layer, chosen, unit)
-    mean = jnp.asarray(preprocess.mean, jnp.float32)
-    std = jnp.asarray(preprocess.std, jnp.float32)
+    climb = _climb(_goal(program, layer, chosen, unit), preprocess, ascent)
     # One noise for all, so that what differs between the pictures comes from the network.
     pixels = jnp.broadcast_to(_noise(preprocess, ascent.seed), shape)
-    key = jax.random.key(ascent.seed + 1)
+    last, before, after = climb(program.weights, pixels)
+    last = last * jnp.asarray(preprocess.std) + jnp.asarray(preprocess.mean)
+    return MaximizeResult(
+        layer="logits" if layer is None else layer,
+        channels=chosen,
+        pixels=np.asarray(jnp.clip(last, 0, 1)),
+        before=np.asarray(before),
+        after=np.asarray(after),
+    )
+
+
+def _climb(goal: Any, preprocess: Preprocess, ascent: Ascent) -> Callable[..., Any]:
+    """A compiled function (weights, pixels) -> (pixels, values before, values after)."""
+    jitter = min(preprocess.image_size) // 16 if ascent.jitter is None else ascent.jitter
+    mean = jnp.asarray(preprocess.mean, jnp.float32)
+    std = jnp.asarray(preprocess.std, jnp.float32)
     low, high = (0 - mean) / std, (1 - mean) / std
     gray = (0.5 - mean) / std
 
@@ -139,18 +151,12 @@ def maximize(
             x = gray + (1 - ascent.decay) * (x + ascent.rate * move - gray)
             return jnp.clip(x, low, high), None
 
+        keys = jax.random.split(jax.random.key(ascent.seed + 1), ascent.steps)
         early = (jnp.arange(ascent.steps) < ascent.steps // 4).astype(jnp.float32)
-        last, _ = jax.lax.scan(step, pixels, (jax.random.split(key, ascent.steps), early))
+        last, _ = jax.lax.scan(step, pixels, (keys, early))
         return last, score(pixels)[1], score(last)[1]
 
-    last, before, after = climb(program.weights, pixels)
-    return MaximizeResult(
-        layer="logits" if layer is None else layer,
-        channels=chosen,
-        pixels=np.asarray(jnp.clip(last * std + mean, 0, 1)),
-        before=np.asarray(before),
-        after=np.asarray(after),
-    )
+    return climb
 
 
 def maximize_stages(

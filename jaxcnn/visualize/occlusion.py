@@ -95,9 +95,27 @@ def occlusion(
     if not 1 <= step <= min(size):
         raise ValueError(f"stride={stride} with a patch of {size[0]}x{size[1]}: use 1..{min(size)}")
     tops, lefts = _starts(height, size[0], step), _starts(width, size[1], step)
-    corners = [(i, t, c) for i in range(count) for t in tops for c in lefts]
+    corners = np.array([(i, t, c) for i in range(count) for t in tops for c in lefts])
     batch = jnp.zeros((min(batch_size, len(corners)), *images.shape[1:]))
     program = Program(model, variables, batch, call_args=call_args)
+    answers = _answers(program, images, corners, size, value)
+    answers = answers[np.arange(len(corners)), chosen[corners[:, 0]]]
+    return OcclusionResult(
+        classes=chosen,
+        probabilities=np.asarray(jax.nn.softmax(logits))[np.arange(count), chosen],
+        covered=answers.reshape(count, len(tops), len(lefts)),
+        tops=tops,
+        lefts=lefts,
+        patch=size,
+        image_size=(height, width),
+    )
+
+
+def _answers(
+    program: Program, images: jax.Array, corners: np.ndarray, size: tuple[int, int], value: Any
+) -> np.ndarray:
+    """Probabilities [n, classes] with a patch at each of `corners` [n, (image, top, left)]."""
+    height, width = images.shape[1:3]
 
     @jax.jit
     def covered(weights: Any, photos: Any, which: Any, top: Any, left: Any) -> jax.Array:
@@ -108,22 +126,13 @@ def occlusion(
         hidden = jnp.where(inside[..., None], jnp.asarray(value, jnp.float32), photos[which])
         return jax.nn.softmax(program.run(weights, hidden)[0])
 
-    answers = np.empty(len(corners), np.float32)
     length = program.image_shape[0]
+    found = []
     for start in range(0, len(corners), length):
-        part = np.array(corners[start : start + length])
+        part = corners[start : start + length]
         rows = np.resize(part, (length, 3))  # the last batch is filled up by repetition
-        out = np.asarray(covered(program.weights, images, *rows.T))[: len(part)]
-        answers[start : start + len(part)] = out[np.arange(len(part)), chosen[part[:, 0]]]
-    return OcclusionResult(
-        classes=chosen,
-        probabilities=np.asarray(jax.nn.softmax(logits))[np.arange(count), chosen],
-        covered=answers.reshape(count, len(tops), len(lefts)),
-        tops=tops,
-        lefts=lefts,
-        patch=size,
-        image_size=(height, width),
-    )
+        found.append(np.asarray(covered(program.weights, images, *rows.T))[: len(part)])
+    return np.concatenate(found)
 
 
 def _patch(patch: int | tuple[int, int] | None, height: int, width: int) -> tuple[int, int]:
