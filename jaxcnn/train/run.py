@@ -65,8 +65,18 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def saved_config(workdir: pathlib.Path) -> tuple[TrainConfig, tuple[str, ...]]:
-    """The config of a run and the names of its classes."""
+    """The config of a run and the names of its classes.
+
+    Raises:
+      FileNotFoundError: where the folder is no run's.
+      ValueError: where its `config.json` is not one that `fit` wrote.
+    """
     record = read_config(workdir)
+    if not isinstance(record, dict) or not {"config", "class_names"} <= record.keys():
+        raise ValueError(
+            f"{workdir / 'config.json'} has no config and class_names: it was not written by "
+            "train.py. Give the folder of a run."
+        )
     return from_dict(record["config"]), tuple(record["class_names"])
 
 
