@@ -97,29 +97,31 @@ def main() -> None:
     measure(create_model("mlp"), (8, 8, 1))  # what starts once
 
     results: dict[str, Any] = {}
-    for name in [PLAIN, *dict.fromkeys(names)]:
-        rounds = []
-        for _ in range(options.rounds):
-            jax.clear_caches()
-            if name == PLAIN:
-                rounds.append(measure(PlainResNet50(), (224, 224, 3)))
-            else:
-                info = model_info(name)
-                shape = (*info.image_size, info.channels)
-                rounds.append(measure(create_model(name), shape))
-        results[name] = {
-            key: round(statistics.median(r[key] for r in rounds), 1) for key in rounds[0]
-        }
-        print(name, results[name], flush=True)
-    report.write(
-        "compile_time.json",
-        {
-            "batch_size": BATCH,
-            "rounds": options.rounds,
-            "load_average": [round(x, 1) for x in os.getloadavg()],
-            "networks": results,
-        },
-    )
+    try:
+        for name in [PLAIN, *dict.fromkeys(names)]:
+            rounds = [_round(name) for _ in range(options.rounds)]
+            results[name] = {
+                key: round(statistics.median(r[key] for r in rounds), 1) for key in rounds[0]
+            }
+            print(name, results[name], flush=True)
+    finally:  # Ctrl-C keeps what was measured
+        report.write(
+            "compile_time.json",
+            {
+                "batch_size": BATCH,
+                "rounds": options.rounds,
+                "load_average": [round(x, 1) for x in os.getloadavg()],
+                "networks": results,
+            },
+        )
+
+
+def _round(name: str) -> dict[str, float]:
+    jax.clear_caches()
+    if name == PLAIN:
+        return measure(PlainResNet50(), (224, 224, 3))
+    info = model_info(name)
+    return measure(create_model(name), (*info.image_size, info.channels))
 
 
 if __name__ == "__main__":
