@@ -9,10 +9,23 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jaxcnn.data.augment import Augment
 from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
 from jaxcnn.transfer import TransferConfig
 
 Value = int | float | str
+
+# Fields of DataConfig that Augment has under the same names.
+_AUGMENT_FIELDS = (
+    "pad_crop",
+    "pad_mode",
+    "policy",
+    "jitter",
+    "lighting",
+    "erase",
+    "mixup",
+    "cutmix",
+)
 
 
 def _at_least(name: str, value: float, low: float) -> None:
@@ -51,11 +64,33 @@ class DataConfig:
     random_resized_crop: bool = False
     """Train on random crops of random size and aspect (Szegedy et al. 2015) instead of the
     evaluation crop."""
+    scaled_decoding: bool = True
+    """With random crops: decode a JPEG at 1/2, 1/4 or 1/8 where the crop stays large enough."""
     flip: bool = False
     """Mirror half of the training images left to right, on the device."""
     pad_crop: int = 0
     """Pad the training images by this many pixels and crop them back at a random place, on the
     device."""
+    pad_mode: Literal["constant", "reflect"] = "constant"
+    """`constant` pads black, `reflect` mirrors at the border pixel."""
+    alternating_flip: bool = False
+    """With `flip`: a coin in the first epoch, and each image in turn from then on (Jordan 2024)."""
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    """RandAugment (Cubuk et al. 2019) or TrivialAugment (Müller & Hutter 2021), on the device."""
+    policy_layers: int = 2
+    """Of RandAugment: how many operations."""
+    policy_magnitude: int = 9
+    """Of RandAugment: how strong, 0 to 30."""
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Strengths of random brightness, contrast, saturation and hue, on the device."""
+    lighting: float = 0.0
+    """Standard deviation of AlexNet's PCA lighting (Krizhevsky et al. 2012: 0.1)."""
+    erase: float = 0.0
+    """Probability of random erasing (Zhong et al. 2017)."""
+    mixup: float = 0.0
+    """Alpha of mixup (Zhang et al. 2017); 0 is off."""
+    cutmix: float = 0.0
+    """Alpha of CutMix (Yun et al. 2019); 0 is off. With mixup, each half of the time."""
     threads: int = 4
     """Threads that read and decode images, where the dataset is not held on the device."""
     resident_mb: float = 512.0
@@ -68,6 +103,18 @@ class DataConfig:
         _at_least("data.pad_crop", self.pad_crop, 0)
         _at_least("data.resident_mb", self.resident_mb, 0)
         _at_least("data.max_bad_images", self.max_bad_images, 0)
+        self.augment.check_channels(self.channels)
+
+    @property
+    def augment(self) -> Augment:
+        """What the device does to a batch of training images."""
+        flip: Literal["none", "random", "alternating"] = "random" if self.flip else "none"
+        return Augment(
+            flip="alternating" if self.flip and self.alternating_flip else flip,
+            layers=self.policy_layers,
+            magnitude=self.policy_magnitude,
+            **{name: getattr(self, name) for name in _AUGMENT_FIELDS},
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +165,7 @@ FREE_FIELDS = frozenset(
         "num_devices",
         "on_save_error",
         "watchdog_seconds",
+        "compilation_cache",
         "figures",
     }
 )
@@ -173,6 +221,9 @@ class TrainConfig:
     watchdog_seconds: float = 1800.0
     """End the process, with every thread's stack, after so long without a step; it must be longer
     than a compilation. 0 turns it off."""
+    compilation_cache: str | None = None
+    """Folder in which compiled programs are kept from run to run; None keeps none. One that other
+    kinds of processors use too is to be avoided on CPU."""
     figures: bool = True
     """Draw learning curves, confusion matrix and mistakes at the end."""
 

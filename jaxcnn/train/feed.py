@@ -87,7 +87,11 @@ def make_loader(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         threads=config.threads,
-        augment=RandomResizedCrop() if config.random_resized_crop else None,
+        augment=(
+            RandomResizedCrop(scaled_decoding=config.scaled_decoding)
+            if config.random_resized_crop
+            else None
+        ),
         max_bad=config.max_bad_images,
     )
 

@@ -15,7 +15,7 @@ import jax
 from jaxcnn import processes
 from jaxcnn.data import EvalLoader
 from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scoring
-from jaxcnn.train import figures
+from jaxcnn.train import figures, startup
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.feed import fits_on_device, make_loader, resident_batches, streamed_batches
@@ -155,6 +155,7 @@ class _Run:
         setup, step_fn, meter = self.setup, self.setup.compile_step(), self.meter
         every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
         rows: list[dict[str, float]] = []
+        first = self.step
         while self.step < setup.total_steps and not self.stopping():
             batch = next(feed)
             if self.on_batch is not None:
@@ -162,6 +163,8 @@ class _Run:
             self.state, metrics = step_fn(self.state, batch)
             self.step += 1
             meter.add(self.step, metrics)
+            if self.step == first + 1:
+                self._say_first_step(metrics)
             last = self.step == setup.total_steps
             due = {name: last or self.step % n == 0 for name, n in every.items()}
             if not any(due.values()):
@@ -178,6 +181,13 @@ class _Run:
                     return
                 self.save(self.evaluation.top1 if due["eval"] and self.evaluation else None)
                 meter.pause(time.monotonic() - started)
+
+    def _say_first_step(self, metrics: dict[str, jax.Array]) -> None:
+        """How long it took to come here: the one step that is waited for."""
+        jax.block_until_ready(metrics)
+        age = startup.seconds_since_start()
+        if age is not None:
+            self.log.say(f"first step {age:.1f} s after the process began")
 
     def evaluate(self) -> bool:
         """Scores the evaluation split; False where a signal came in between."""
@@ -269,6 +279,7 @@ def fit(
     workdir = local_folder(workdir)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
+        stack.enter_context(startup.compiled_programs_in(config.compilation_cache))
         setup = prepare(config, devices)
         locks: list[FolderLock] = []
 

@@ -12,7 +12,6 @@ import optax
 
 from jaxcnn import parallel
 from jaxcnn.data import Order, Source, check_source, open_source
-from jaxcnn.data.augment import Augment
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train.config import DataConfig, TrainConfig
 from jaxcnn.train.network import make_model, make_preprocess, plan_of, with_norm
@@ -104,6 +103,12 @@ def prepare(
     """
     mapping = parallel.make_mapping(config.mapping, devices, limit=config.num_devices)
     mapping.check_batch_size(config.batch_size, config.accumulate)
+    if config.data.augment.mixes and config.batch_size // mapping.size // config.accumulate % 2:
+        raise ValueError(
+            f"data.mixup and data.cutmix pair neighbours: batch_size={config.batch_size} must be "
+            f"a multiple of {2 * mapping.size * config.accumulate}, twice the devices times "
+            "accumulate."
+        )
     source, eval_source = sources or _open_splits(config.data)
     num_classes = len(source.class_names)
     check_source(source, num_classes=num_classes, batch_size=config.batch_size)
@@ -133,7 +138,7 @@ def prepare(
         optimizer=make_optimizer(config.optimizer, schedule, plan.factors),
         mean=config.data.mean,
         std=config.data.std,
-        augment=Augment(flip=config.data.flip, pad_crop=config.data.pad_crop),
+        augment=config.data.augment,
         seed=config.seed,
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from jaxcnn.data.augment import Augment, augment, example_keys, normalize
+from jaxcnn.data.augment import Augment, augment_batch, normalize
+from jaxcnn.data.mix import partners
 from jaxcnn.train.state import TrainState
 from jaxcnn.transfer import Plan
 
@@ -110,8 +111,8 @@ def batch_loss(
     variables = state.with_frozen(params, state.batch_stats)
     if task.gathered is not None:
         variables = jax.lax.with_sharding_constraint(variables, task.gathered)
-    keys = example_keys(task.seed, batch["epoch"], batch["index"])
-    images = normalize(augment(batch["image"], keys, task.augment), task.mean, task.std)
+    images, own = augment_batch(batch, task.augment, task.seed)
+    images = normalize(images, task.mean, task.std)
     with task.plan.freezing():
         logits, sown = task.model.apply(
             variables,
@@ -121,17 +122,27 @@ def batch_loss(
             mutable=["batch_stats", "aux_logits"],
         )
     labels = batch["label"]
-    loss = _cross_entropy(logits, labels, task.label_smoothing)
+    targets = _targets(labels, own, logits.shape[-1], task.label_smoothing)
+    loss = _cross_entropy(logits, targets)
     for name, (aux,) in sown.get("aux_logits", {}).items():
         if task.plan.trains(name.removesuffix("_logits")):
-            loss += task.model.aux_weight * _cross_entropy(aux, labels, task.label_smoothing)
+            loss += task.model.aux_weight * _cross_entropy(aux, targets)
     correct = jnp.mean(jnp.argmax(logits, -1) == labels)
     stats, _ = task.plan.split({"batch_stats": sown.get("batch_stats", {})})
     return loss, (stats["batch_stats"], correct)
 
 
-def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+def _targets(
+    labels: jax.Array, own: jax.Array | None, num_classes: int, smoothing: float
+) -> jax.Array:
+    """Probabilities `[B, num_classes]`; `own` is the weight of an image's label if it was mixed."""
+    targets = jax.nn.one_hot(labels, num_classes)
+    if own is not None:
+        targets = own[:, None] * targets + (1 - own[:, None]) * partners(targets)
+    return optax.smooth_labels(targets, smoothing)
+
+
+def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets))
 
 
