@@ -21,7 +21,7 @@ def compiled_programs_in(folder: str | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    before = jax.config.jax_compilation_cache_dir
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     _set_folder(os.fspath(pathlib.Path(folder).expanduser().resolve()))
     try:
         yield
