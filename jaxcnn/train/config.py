@@ -186,6 +186,9 @@ class TrainConfig:
     """Examples in one optimizer step, over all devices."""
     accumulate: int = 1
     """Micro-batches that a step is computed in, to save memory."""
+    accumulate_norm: Literal["micro", "batch"] = "micro"
+    """With micro-batches: BatchNorm takes each one's statistics, or exactly the whole batch's. The
+    latter saves less memory and does the forward pass twice (docs/training.md)."""
     length: DurationArg = epochs(10)
     """How long to train."""
     label_smoothing: float = 0.0

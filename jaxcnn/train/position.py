@@ -66,7 +66,7 @@ def _bound_to_devices(setup: Setup) -> str | None:
     has_norm = with_norm(setup.task.model) is not setup.task.model
     if has_norm and config.batchnorm == "device":
         return "batchnorm='device' takes its statistics over each device's share of the batch"
-    if has_norm and config.accumulate > 1:
+    if has_norm and config.accumulate > 1 and not setup.task.whole_statistics:
         return (
             f"the rows of each of accumulate={config.accumulate} micro-batches, whose statistics "
             "BatchNorm takes, depend on the number of devices"

@@ -142,6 +142,7 @@ def prepare(
         seed=config.seed,
         label_smoothing=config.label_smoothing,
         accumulate=config.accumulate,
+        whole_statistics=config.accumulate > 1 and config.accumulate_norm == "batch",
         ema=config.ema,
         axis_name=mapping.axis_name,
         shards=mapping.shards,

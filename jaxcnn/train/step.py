@@ -31,6 +31,7 @@ class Task:
       seed: decides the augmentation, with an example's epoch and index.
       label_smoothing: share of the label's probability that is spread over all classes.
       accumulate: micro-batches in a step.
+      whole_statistics: whether BatchNorm's statistics are the whole batch's, not a micro-batch's.
       ema: decay of the moving average, or None.
       axis_name: the axis to average over under pmap; None under jit.
       shards: in how many device shares the rows of the batch lie.
@@ -47,6 +48,7 @@ class Task:
     seed: int = 0
     label_smoothing: float = 0.0
     accumulate: int = 1
+    whole_statistics: bool = False
     ema: float | None = None
     axis_name: str | None = None
     shards: int = 1
@@ -64,6 +66,11 @@ def train_step(
     gradient is their mean. BatchNorm then normalises each micro-batch by its own statistics, and
     the running statistics move once per step, towards the micro-batches' mean.
 
+    With `whole_statistics` BatchNorm normalises by the whole batch's, and the step is that of
+    `accumulate=1`. Then no micro-batch can be differentiated on its own, since each layer's
+    gradient needs sums over all of them: they go abreast, in two passes. The first keeps only
+    what convolutions and products give; the second computes the rest again from there.
+
     Returns:
       the next state, and the means `loss`, `accuracy`, `grad_norm` and the flag `finite`.
     """
@@ -74,8 +81,10 @@ def train_step(
     def loss_of(params: Any, micro: dict[str, jax.Array], micro_key: jax.Array) -> Any:
         return batch_loss(task, state, params, micro, micro_key)
 
+    if task.whole_statistics:
+        loss_of = jax.checkpoint(loss_of, policy=_is_product)
     gradient = jax.value_and_grad(loss_of, has_aux=True)
-    if task.accumulate == 1:
+    if task.accumulate == 1 or task.whole_statistics:
         (loss, (stats, correct)), grads = gradient(state.params, batch, key)
     else:
         (loss, (stats, correct)), grads = _accumulated(task, gradient, state, batch, key)
@@ -144,6 +153,10 @@ def _targets(
 
 def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean(optax.softmax_cross_entropy(logits.astype(jnp.float32), targets))
+
+
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in ("conv_general_dilated", "dot_general")
 
 
 def _accumulated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxcnn import parallel
 from jaxcnn.models import create_model
 from jaxcnn.train.state import create_state
 from jaxcnn.train.step import Task, split_micro, train_step
@@ -19,7 +21,7 @@ def _one_device(runner):
     return runner()("jit", 1)
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("kind", ["jit", "pmap", "fsdp"])
 def test_eight_devices_train_as_one(step_runner, kind):
     losses, params, stats = _one_device(step_runner)
     losses_8, params_8, stats_8 = step_runner()(kind, 8)
@@ -52,6 +54,36 @@ def test_accumulation_is_equal_under_jit_and_pmap(step_runner):
     jit, _, _ = step_runner(accumulate=4)("jit", 2, 5)
     pmap, _, _ = step_runner(accumulate=4)("pmap", 2, 5)
     np.testing.assert_allclose(jit, pmap, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap", "fsdp"])
+def test_whole_statistics_make_accumulation_the_unaccumulated_step(step_runner, kind):
+    losses, params, stats = _one_device(step_runner)
+    runner = step_runner(accumulate=4, whole_statistics=True)
+    found = runner(kind, 2)
+    np.testing.assert_allclose(found[0], losses, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(found[1:]), jax.tree.leaves((params, stats)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+
+
+def _temporary_bytes(**fields) -> int:
+    model = create_model("cifar_resnet20")
+    optimizer = optax.sgd(0.1)
+    state = jax.eval_shape(lambda: create_state(model, optimizer, (32, 32, 3), seed=0))
+    shapes = {"image": ((64, 32, 32, 3), np.uint8)}
+    shapes |= {name: ((64,), np.int32) for name in ("label", "index", "epoch")}
+    batch = {name: jax.ShapeDtypeStruct(*what) for name, what in shapes.items()}
+    task = Task(model, optimizer, (0.5,) * 3, (0.5,) * 3, **fields)
+    compiled = jax.jit(functools.partial(train_step, task)).lower(state, batch).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.slow
+def test_micro_batches_save_memory_and_whole_statistics_save_some():
+    once = _temporary_bytes()
+    whole = _temporary_bytes(accumulate=4, whole_statistics=True)
+    micro = _temporary_bytes(accumulate=4)
+    assert micro < 0.35 * once and whole < 0.75 * once, (once, whole, micro)
 
 
 def test_without_batchnorm_accumulation_changes_nothing():
@@ -114,3 +146,53 @@ def test_average_follows_the_parameters_with_a_short_memory_at_first():
         rate = min(0.15, (1 + step) / (10 + step))
         average = rate * average + (1 - rate) * np.asarray(state.params["head"]["kernel"])
         np.testing.assert_allclose(state.ema["params"]["head"]["kernel"], average, rtol=1e-5)
+
+
+def _bytes_by_device(tree) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for x in jax.tree.leaves(tree):
+        for shard in x.addressable_shards:
+            total[shard.device.id] = total.get(shard.device.id, 0) + shard.data.nbytes
+    return total
+
+
+def test_fsdp_leaves_an_eighth_of_the_state_on_each_device_also_after_a_step():
+    mapping = parallel.make_mapping("fsdp", jax.devices("cpu")[:8])
+    model, optimizer = create_model("mlp"), optax.chain(optax.trace(0.9), optax.scale(-0.1))
+    state = create_state(model, optimizer, (32, 32, 3), seed=0, ema=True)
+    whole = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt_state, state.ema)))
+    task = Task(model, optimizer, (0.5,) * 3, (0.5,) * 3, ema=0.9, gathered=mapping.gathered)
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8),
+        "label": rng.integers(0, 10, 16, dtype=np.int32),
+        "index": np.arange(16, dtype=np.int32),
+        "epoch": np.zeros(16, np.int32),
+    }
+    state = mapping.put_state(state)
+    before = _bytes_by_device((state.params, state.opt_state, state.ema))
+    step = mapping.map_train(functools.partial(train_step, task))
+    state, _ = step(state, mapping.put_batch(batch))
+    after = _bytes_by_device((state.params, state.opt_state, state.ema))
+    assert len(after) == 8 and after == before
+    assert whole / 8 <= max(after.values()) < 1.02 * whole / 8
+
+
+def test_a_step_that_is_not_finite_leaves_everything_but_its_number():
+    model, optimizer = create_model("small_cnn"), optax.sgd(0.1, 0.9)
+    state = create_state(model, optimizer, (8, 8, 1), seed=0, ema=True)
+    index = np.arange(4, dtype=np.int32)
+    image = np.full((4, 8, 8, 1), 200, np.uint8)
+    batch = {"image": image, "label": index, "index": index, "epoch": 0 * index}
+    broken = jax.tree.map(lambda x: x, state.params)
+    broken["head"]["bias"] = broken["head"]["bias"].at[0].set(np.inf)
+    state = state.replace(params=broken)
+    task = Task(model, optimizer, (0.5,), (0.5,), ema=0.9, skip=True)
+    after, metrics = jax.jit(functools.partial(train_step, task))(state, batch)
+    assert not metrics["finite"] and after.step == 1
+    before, left = state.replace(step=0, key=0), after.replace(step=0, key=0)
+    jax.tree.map(np.testing.assert_array_equal, before, left)
+    moved, _ = jax.jit(functools.partial(train_step, dataclasses.replace(task, skip=False)))(
+        state, batch
+    )
+    assert np.isnan(jax.tree.leaves(moved.params)[0]).any()
