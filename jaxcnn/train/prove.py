@@ -1,0 +1,132 @@
+"""The proof that a run can be interrupted: one is left alone, one is killed, and both compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.config import TrainConfig, from_dict, to_dict
+from jaxcnn.train.duration import steps
+from jaxcnn.train.loop import fit
+from jaxcnn.train.setup import prepare
+from jaxcnn.train.verify import ExampleRecord, example_differences, state_differences
+
+EXAMPLES = "examples.jsonl"
+
+
+def shortened(config: TrainConfig, length: int, every: int) -> TrainConfig:
+    """The config as a run of `length` steps that saves each `every` of them."""
+    config = dataclasses.replace(config, checkpoint_every=steps(every), figures=False)
+    optimizer = config.optimizer
+    # Warm-up and milestones count from the start, and have to fit into the shorter run.
+    optimizer = dataclasses.replace(
+        optimizer, warmup=steps(min(length // 4, 2)), milestones=(steps(max(1, length - 1)),)
+    )
+    return dataclasses.replace(config, length=steps(length), optimizer=optimizer)
+
+
+def run_once(config: TrainConfig, workdir: pathlib.Path) -> None:
+    """One run (a process of `prove`'s), which notes the examples of each step."""
+    fit(config, workdir, on_batch=ExampleRecord(workdir / EXAMPLES))
+
+
+def prove(
+    config: TrainConfig,
+    folder: pathlib.Path,
+    command: Sequence[str],
+    *,
+    kill_at: int,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Runs a config straight and interrupted, and compares what came of it.
+
+    Args:
+      config: of both runs.
+      folder: for their two folders, which are replaced.
+      command: starts a process that calls `run_once` with the config's JSON file and the folder
+        that are appended to it.
+      kill_at: the run is killed once the checkpoint of this step, or of a later one, is there.
+      say: takes a line for the person.
+
+    Returns:
+      what differs, a line each; nothing where the resume is exact.
+
+    Raises:
+      RuntimeError: a run failed, or was over before it could be killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    straight, interrupted = folder / "straight", folder / "interrupted"
+    for path in (straight, interrupted):
+        shutil.rmtree(path, ignore_errors=True)
+
+    def start(workdir: pathlib.Path) -> subprocess.Popen[bytes]:
+        with (folder / f"{workdir.name}.log").open("ab") as file:
+            whole = [*command, str(folder / "config.json"), str(workdir)]
+            return subprocess.Popen(whole, stdout=file, stderr=subprocess.STDOUT)
+
+    say(f"straight: {config.length} in one go")
+    _finish(start(straight), folder / "straight.log")
+    say(f"interrupted: to be killed after the checkpoint of step {kill_at}")
+    killed = start(interrupted)
+    while _newest(interrupted) < kill_at:
+        if killed.poll() is not None:
+            raise RuntimeError(
+                f"The run ended before the checkpoint of step {kill_at} was seen; take more steps. "
+                + _tail(folder / "interrupted.log")
+            )
+        time.sleep(0.002)
+    os.kill(killed.pid, signal.SIGKILL)
+    if killed.wait() != -signal.SIGKILL:
+        raise RuntimeError("The run was over before it could be killed; take more steps.")
+    say(f"killed by SIGKILL, newest checkpoint {_newest(interrupted)}; the same command again")
+    _finish(start(interrupted), folder / "interrupted.log")
+    return example_differences(
+        straight / EXAMPLES, interrupted / EXAMPLES
+    ) + final_state_differences(config, straight, interrupted)
+
+
+def final_state_differences(
+    config: TrainConfig, straight: pathlib.Path, interrupted: pathlib.Path
+) -> list[str]:
+    """Compares the newest checkpoints of two runs: every array, by its bytes."""
+    # One device is enough to compare, whatever the runs had.
+    one = dataclasses.replace(config, mapping="jit", num_devices=1, batchnorm="global")
+    setup = prepare(one, jax.devices()[:1])
+    template = setup.mapping.abstract_state(jax.eval_shape(setup.initial_state))
+    states = []
+    for path in (straight, interrupted):
+        checkpoints = Checkpoints(path / "checkpoints", read_only=True)
+        states.append(checkpoints.restore(checkpoints.steps()[-1], template).state)
+        checkpoints.close()
+    return state_differences(*states)
+
+
+def read_config(path: pathlib.Path) -> TrainConfig:
+    """The config that `prove` wrote for its runs."""
+    return from_dict(json.loads(path.read_text()))
+
+
+def _newest(workdir: pathlib.Path) -> int:
+    names = [p.name for p in (workdir / "checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdigit()), default=-1)
+
+
+def _finish(process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+    if process.wait():
+        raise RuntimeError(f"A run ended with code {process.returncode}. {_tail(log)}")
+
+
+def _tail(log: pathlib.Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"Last line of {log}: {lines[-1] if lines else '(empty)'}"

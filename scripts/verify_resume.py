@@ -1,0 +1,57 @@
+"""Prove that a run of yours can be interrupted: verify_resume.py CONFIG [--field value ...]
+
+Trains a short run of the config twice on this machine: once straight, once killed by SIGKILL in the
+middle and started again. Compares parameters, statistics, optimizer, moving average, keys and the
+examples of every step, bit for bit. Exit codes: 0 equal, 1 something differs (the first difference
+is named), 2 something to correct.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+import command_line
+import tyro
+
+from jaxcnn.train import TrainConfig, prove
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--run"]:
+        prove.run_once(prove.read_config(pathlib.Path(arguments[1])), pathlib.Path(arguments[2]))
+        return 0
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", help="a name in configs/, or a .py file")
+    parser.add_argument("--steps", type=int, default=12, help="length of the two runs (12)")
+    parser.add_argument("--folder", type=pathlib.Path, help="default: runs/verify_resume/CONFIG")
+    known, rest = parser.parse_known_args(arguments)
+    if known.steps < 4:
+        raise ValueError(f"--steps {known.steps}: a run to interrupt needs at least 4.")
+    config = tyro.cli(
+        TrainConfig,
+        default=command_line.load_recipe(known.config),
+        args=rest,
+        prog=f"verify_resume.py {known.config} [--steps N]",
+    )
+    config = prove.shortened(config, known.steps, every=max(1, known.steps // 6))
+    name = pathlib.Path(known.config).stem
+    folder = (known.folder or pathlib.Path("runs", "verify_resume", name)).resolve()
+    command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--run"]
+    wrong = prove.prove(config, folder, command, kill_at=known.steps // 3, say=print)
+    if not wrong:
+        print("equal: every array of the state, and the examples of every step")
+        return 0
+    print(f"DIFFERENT in {len(wrong)} places, the first is\n  {wrong[0]}")
+    for line in wrong[1:10]:
+        print(f"  {line}")
+    return 1
+
+
+if __name__ == "__main__":
+    command_line.run(main)
