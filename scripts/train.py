@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--plan-data", type=int, nargs=2, metavar=("EXAMPLES", "CLASSES"))
     parser.add_argument("--plan-memory", type=float, metavar="GB", help="of the device planned for")
     parser.add_argument("--no-compile", action="store_true", help="plan by formula alone")
+    parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace so many")
     known, rest = parser.parse_known_args(arguments)
     if known.config is None or known.config.startswith("-"):
         names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
         return _dry_run(config, known)
     workdir = known.workdir or pathlib.Path("runs", pathlib.Path(known.config).stem)
     command_line.start_processes(known)
-    result = fit(config, workdir)
+    result = fit(config, workdir, profile_steps=known.profile)
     if result.status == "interrupted":
         return 130 if result.signal == "SIGINT" else 0
     if processes.is_main():

@@ -1,6 +1,7 @@
 """Training: a typed config in, a run's folder out."""
 
 from jaxcnn.train.checkpoint import Checkpoints as Checkpoints
+from jaxcnn.train.config import IMAGENET as IMAGENET
 from jaxcnn.train.config import DataConfig as DataConfig
 from jaxcnn.train.config import OptimizerConfig as OptimizerConfig
 from jaxcnn.train.config import TrainConfig as TrainConfig

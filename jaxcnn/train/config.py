@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from jaxcnn.data.augment import Augment
+from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
 from jaxcnn.transfer import TransferConfig
 
@@ -26,6 +29,13 @@ _AUGMENT_FIELDS = (
     "mixup",
     "cutmix",
 )
+
+
+def _check_finite(config: Any, prefix: str = "") -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{prefix}{field.name}={value} must be finite.")
 
 
 def _at_least(name: str, value: float, low: float) -> None:
@@ -99,6 +109,7 @@ class DataConfig:
     """How many undecodable images are skipped and counted before the run stops."""
 
     def __post_init__(self) -> None:
+        _check_finite(self, "data.")
         _at_least("data.threads", self.threads, 1)
         _at_least("data.pad_crop", self.pad_crop, 0)
         _at_least("data.resident_mb", self.resident_mb, 0)
@@ -119,8 +130,13 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """SGD with momentum, its learning rate over time, and what is decayed."""
+    """SGD with momentum or LARS, the learning rate over time, and what is decayed."""
 
+    name: Literal["sgd", "lars"] = "sgd"
+    """`lars` scales each kernel's update to the norm of its weights (You et al. 2017), for batches
+    of 8,192 and more."""
+    trust: float = 0.001
+    """With `lars`: the share of a kernel's norm that one update at learning rate 1 has."""
     learning_rate: float = 0.1
     """The peak learning rate, for the global batch size."""
     momentum: float = 0.9
@@ -131,10 +147,15 @@ class OptimizerConfig:
     """Added to the gradient as weight_decay times the parameter, as in PyTorch's SGD."""
     decay: Literal["all", "kernels"] = "all"
     """`kernels` leaves biases and norms undecayed (every parameter of one dimension)."""
-    schedule: Literal["constant", "step", "cosine"] = "step"
-    """After the warm-up: constant, dropped at the milestones, or a half cosine down to 0."""
+    schedule: Literal["constant", "step", "cosine", "polynomial"] = "step"
+    """After the warm-up: constant, dropped at the milestones, a half cosine down to 0, or `(1 -
+    share done) ** power`."""
+    power: float = 2.0
+    """With `polynomial`: the exponent."""
     warmup: DurationArg = steps(0)
-    """Linear rise from 0 to the peak."""
+    """Linear rise from `warmup_from` to the peak."""
+    warmup_from: float = 0.0
+    """Where the warm-up starts."""
     milestones: tuple[DurationArg, ...] = ()
     """With `step`: when the rate is multiplied by `drop`."""
     drop: float = 0.1
@@ -143,7 +164,12 @@ class OptimizerConfig:
     """Scale gradients down to this global norm."""
 
     def __post_init__(self) -> None:
-        _at_least("optimizer.weight_decay", self.weight_decay, 0)
+        _check_finite(self, "optimizer.")
+        for name in ("weight_decay", "warmup_from"):
+            _at_least(f"optimizer.{name}", getattr(self, name), 0)
+        for name in ("trust", "power"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} must be positive.")
         if self.learning_rate <= 0:
             raise ValueError(f"optimizer.learning_rate={self.learning_rate} must be positive.")
         if not 0 <= self.momentum < 1:
@@ -152,6 +178,22 @@ class OptimizerConfig:
             raise ValueError("optimizer.nesterov=True needs a momentum above 0.")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"optimizer.clip_norm={self.clip_norm} must be positive, or None.")
+
+
+# ImageNet as everybody trains on it: random crops and flips, judged by the centre crop of 256.
+IMAGENET = DataConfig(
+    dataset="imagenet2012",
+    train_split="train",
+    eval_split="validation",
+    image_size=(224, 224),
+    channels=3,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    resize="shorter",
+    random_resized_crop=True,
+    flip=True,
+    threads=16,
+)
 
 
 # What may change between two starts of one run: it does not decide the result.
@@ -231,6 +273,7 @@ class TrainConfig:
     """Draw learning curves, confusion matrix and mistakes at the end."""
 
     def __post_init__(self) -> None:
+        _check_finite(self)
         for name in ("batch_size", "accumulate", "eval_batch_size", "keep_checkpoints"):
             _at_least(name, getattr(self, name), 1)
         for name in ("seed", "max_skipped_steps", "watchdog_seconds"):
@@ -257,13 +300,21 @@ def from_dict(values: Mapping[str, Any], cls: type = TrainConfig) -> Any:
     """The inverse of `to_dict`.
 
     Raises:
-      ValueError: for a field that the config does not have.
+      ValueError: for a field that the config does not have or needs, or of another type.
     """
     hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
+    unknown = sorted(map(str, set(values) - set(hints)))
     if unknown:
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {list(hints)}.")
-    return cls(**{name: _typed(value, hints[name]) for name, value in values.items()})
+    missing = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is field.default_factory is dataclasses.MISSING
+        and field.name not in values
+    ]
+    if missing:
+        raise ValueError(f"{cls.__name__} needs {', '.join(missing)}.")
+    return cls(**{name: _typed(value, hints[name], name) for name, value in values.items()})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -286,14 +337,33 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _typed(value: Any, hint: Any) -> Any:
-    if hint is Duration:
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """A JSON value as what a field holds; ValueError where it cannot be that."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Duration and isinstance(value, str):
         return Duration.parse(value)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return from_dict(value, hint)
-    if isinstance(hint, types.GenericAlias) and hint.__origin__ is tuple:
-        return tuple(_typed(v, hint.__args__[0]) for v in value)
-    return value
+    if kind is Literal and value in parts:
+        return value
+    if kind in (types.UnionType, typing.Union):
+        if value is None and type(None) in parts:
+            return None
+        for part in parts:
+            with contextlib.suppress(ValueError):
+                return _typed(value, part, name)
+    if kind is tuple and isinstance(value, list | tuple):
+        hints = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        if len(hints) == len(value):
+            return tuple(_typed(v, h, name) for v, h in zip(value, hints, strict=True))
+    if kind is dict and isinstance(value, Mapping):
+        return {_typed(k, parts[0], name): _typed(v, parts[1], name) for k, v in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if hint in (int, str, bool) and isinstance(value, hint):  # True may stand for 1
+        return value
+    wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
+    raise ValueError(f"{name}={value!r:.80} is not of the type {wanted}.")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from jaxcnn.train.folder import FolderLock, local_folder
 from jaxcnn.train.log import RunLog
 from jaxcnn.train.meter import Meter, NonFiniteLoss
 from jaxcnn.train.position import check_position, position
+from jaxcnn.train.profile import Profile
 from jaxcnn.train.run import write_config
 from jaxcnn.train.setup import Setup, prepare, with_norm
 from jaxcnn.train.state import TrainState
@@ -64,9 +65,10 @@ class _Run:
         watchdog: Watchdog,
         lock: FolderLock | None,
         on_batch: OnBatch | None,
+        profile: Profile,
     ) -> None:
         self.setup, self.workdir, self.stop, self.watchdog = setup, workdir, stop, watchdog
-        self.lock, self.on_batch = lock, on_batch
+        self.lock, self.on_batch, self.profile = lock, on_batch, profile
         config = setup.config
         self.checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
         shapes = jax.eval_shape(setup.initial_state)
@@ -121,7 +123,7 @@ class _Run:
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
         # Closed here, so that the loader's threads end with the loop.
-        with contextlib.closing(self.batches()) as feed:
+        with contextlib.closing(self.batches()) as feed, self.profile:
             self._steps(feed)
         self._check_metrics()
         self._save_last()
@@ -157,7 +159,7 @@ class _Run:
         rows: list[dict[str, float]] = []
         first = self.step
         while self.step < setup.total_steps and not self.stopping():
-            batch = next(feed)
+            batch = meter.next_batch(feed)
             if self.on_batch is not None:
                 self.on_batch(self.step, batch)
             self.state, metrics = step_fn(self.state, batch)
@@ -165,6 +167,7 @@ class _Run:
             meter.add(self.step, metrics)
             if self.step == first + 1:
                 self._say_first_step(metrics)
+            self.profile.after_step(metrics)
             last = self.step == setup.total_steps
             due = {name: last or self.step % n == 0 for name, n in every.items()}
             if not any(due.values()):
@@ -256,6 +259,7 @@ def fit(
     *,
     devices: list[jax.Device] | None = None,
     on_batch: OnBatch | None = None,
+    profile_steps: int = 0,
 ) -> RunResult:
     """Trains as the config says and leaves everything in `workdir`.
 
@@ -267,6 +271,7 @@ def fit(
       config: the run.
       workdir: its folder; made where it does not exist.
       devices: what to run on; default: all.
+      profile_steps: trace so many steps, from the fourth on, into `workdir/profile`.
       on_batch: called with the number of each step, from 0, and its batch on the devices.
 
     Raises:
@@ -290,12 +295,14 @@ def fit(
 
         processes.from_main(claim)
         watchdog = stack.enter_context(Watchdog(config.watchdog_seconds))
-        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None, on_batch)
+        profile = Profile(workdir / "profile", profile_steps)
+        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None, on_batch, profile)
         try:
             run.log.say(_opening(setup))
             run.train()
             if run.evaluation is None and not stop.requested:
                 run.evaluate()
+            run.log.say(run.meter.verdict())
         finally:
             run.close()
         evaluation = run.evaluation if run.step >= setup.total_steps else None

@@ -51,7 +51,9 @@ def verify(folder: pathlib.Path) -> None:
     """
     try:
         expected = json.loads((folder / NAME).read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(expected, dict):
+            raise ValueError(f"a {type(expected).__name__} in place of names and sums")
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{folder} has no readable {NAME}: {error}") from None
     found = digest(folder)
     wrong = [

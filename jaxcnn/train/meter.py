@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,6 +25,8 @@ class Meter:
 
     Attributes:
       skipped: steps of the run so far that changed nothing, since they were not finite.
+      input_seconds: that the host waited for batches, while the devices may have been idle.
+      device_seconds: that the host waited for the devices.
     """
 
     def __init__(self, setup: Setup, skipped: int = 0) -> None:
@@ -31,11 +34,29 @@ class Meter:
         self.skipped = skipped
         self._pending: collections.deque[tuple[int, Any]] = collections.deque()
         self._since = time.monotonic()
+        self.input_seconds = self.device_seconds = 0.0
+
+    def next_batch(self, feed: Iterator[Any]) -> Any:
+        """The next batch, the wait for it counted."""
+        started = time.monotonic()
+        batch = next(feed)
+        self.input_seconds += time.monotonic() - started
+        return batch
+
+    def verdict(self) -> str:
+        """What the run waited for, in words."""
+        bound = "input" if self.input_seconds > self.device_seconds else "compute"
+        return (
+            f"{bound}-bound: the host waited {self.input_seconds:.1f} s for batches and "
+            f"{self.device_seconds:.1f} s for the devices"
+        )
 
     def add(self, step: int, metrics: Any) -> None:
         self._pending.append((step, metrics))
         if len(self._pending) > _AHEAD:
+            started = time.monotonic()
             jax.block_until_ready(self._pending[-1 - _AHEAD][1])
+            self.device_seconds += time.monotonic() - started
 
     def check(self) -> list[dict[str, float]]:
         """Fetches what has come in.

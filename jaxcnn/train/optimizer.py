@@ -16,9 +16,9 @@ def make_schedule(
 ) -> optax.Schedule:
     """The learning rate as a function of the step, 0-based.
 
-    The warm-up rises linearly from 0 and ends at the peak; milestones are counted from the start
-    of the run, the cosine (Loshchilov and Hutter 2017, without restarts) runs from the warm-up's
-    end to 0 at `total_steps`.
+    The warm-up rises linearly and ends at the peak; milestones are counted from the start of the
+    run, the cosine (Loshchilov and Hutter 2017, without restarts) and the polynomial run from the
+    warm-up's end to 0 at `total_steps`.
 
     Raises:
       ValueError: if the warm-up leaves no steps, or milestones don't lie after it in order.
@@ -32,6 +32,8 @@ def make_schedule(
     peak = config.learning_rate
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, total_steps - warmup)
+    elif config.schedule == "polynomial":
+        main = optax.polynomial_schedule(peak, 0.0, config.power, total_steps - warmup)
     elif config.schedule == "step":
         drops = [m.to_steps(num_examples, batch_size) for m in config.milestones]
         if any(b <= a for a, b in zip([warmup, *drops], drops, strict=False)):
@@ -44,7 +46,9 @@ def make_schedule(
         main = optax.constant_schedule(peak)
     if not warmup:
         return main
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+    return optax.join_schedules(
+        [optax.linear_schedule(config.warmup_from, peak, warmup), main], [warmup]
+    )
 
 
 def decay_mask(params: Any) -> Any:
@@ -57,7 +61,10 @@ def make_optimizer(
     schedule: optax.Schedule,
     factors: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch's: `v = momentum v + (g + decay p)`, then `p -= rate v`.
+    """SGD as PyTorch's: `v = momentum v + (g + decay p)`, then `p -= rate v`; or LARS.
+
+    LARS (You et al. 2017, algorithm 1) takes `v = momentum v + rate t (g + decay p)`, then `p -=
+    v`, with `t = trust |p| / |g + decay p|` for kernels, and 1 for biases and norms.
 
     Args:
       config: what to do with the gradients.
@@ -70,9 +77,15 @@ def make_optimizer(
     if config.weight_decay:
         mask = decay_mask if config.decay == "kernels" else None
         parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    rate = optax.scale_by_learning_rate(schedule)
+    if config.name == "lars":
+        # The rate goes into the velocity, so that a warm-up does not act on old gradients.
+        trust = optax.scale_by_trust_ratio(trust_coefficient=config.trust)
+        parts += [optax.masked(trust, decay_mask), rate]
     if config.momentum:
         parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
-    parts.append(optax.scale_by_learning_rate(schedule))
+    if config.name != "lars":
+        parts.append(rate)
     if factors:
         parts.append(scale_by_path(factors))
     return optax.chain(*parts)

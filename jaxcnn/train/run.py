@@ -54,6 +54,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: where the folder is no run's.
+      ValueError: where it is damaged.
     """
     path = workdir / "config.json"
     if not path.exists():
@@ -61,7 +62,15 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
             f"{workdir} is no run's folder: it has no config.json. Give the folder that "
             "train.py wrote to (its --workdir)."
         )
-    return json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+        if not (isinstance(record, dict) and {"config", "class_names"} <= record.keys()):
+            raise ValueError("it has no config and class_names")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged: {error}. Restore it, or give another --workdir."
+        ) from None
+    return record
 
 
 def saved_config(workdir: pathlib.Path) -> tuple[TrainConfig, tuple[str, ...]]:
