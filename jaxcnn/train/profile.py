@@ -29,7 +29,7 @@ class Profile:
         self._done += 1
         if self._steps and self._done == _SKIP:
             jax.block_until_ready(metrics)
-            jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+            jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
             self._tracing = True
         elif self._done == _SKIP + self._steps:
             jax.block_until_ready(metrics)

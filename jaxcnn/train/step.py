@@ -103,9 +103,19 @@ def train_step(
     )
     if task.skip:
         finite &= all_finite((params, stats))
-        new = jax.tree.map(lambda x, old: jnp.where(finite, x, old), new, state)
+        new = state.replace(  # type: ignore[attr-defined]
+            **{name: _where(finite, getattr(new, name), getattr(state, name)) for name in _MOVING}
+        )
     metrics = {"loss": loss, "accuracy": correct, "grad_norm": grad_norm, "finite": finite}
     return new.replace(step=state.step + 1), metrics
+
+
+# What a step changes, besides its number.
+_MOVING = ("params", "batch_stats", "opt_state", "ema")
+
+
+def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
 
 
 def all_finite(tree: Any) -> jax.Array:

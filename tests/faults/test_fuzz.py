@@ -115,7 +115,7 @@ _JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats()
+    | st.floats(allow_nan=False)
     | st.text(max_size=8)
     | st.sampled_from(["3steps", "1e999epochs", "-1steps", "jit", "float32", "lars"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner, max_size=4),

@@ -98,6 +98,7 @@ def _batch(size: int, side: int) -> dict[str, np.ndarray]:
     return {"image": image, "label": index, "index": index, "epoch": 0 * index}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_fits_together_at_full_size(name):
     config = recipe(name)

@@ -1,0 +1,73 @@
+"""The comparison of two runs, and the script that proves a resume."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.train.verify import digest, example_differences, state_differences
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "verify_resume.py"
+
+
+def _state(**changes):
+    state = {"a": np.zeros((2, 3), np.float32), "key": jax.random.key(3), "step": np.int32(4)}
+    return state | changes
+
+
+def test_the_first_difference_is_named_with_its_place_and_values():
+    assert state_differences(_state(), _state()) == []
+    assert digest(_state()) == digest(_state()) != digest(_state(step=np.int32(5)))
+    other = np.zeros((2, 3), np.float32)
+    other[1, 2] = 1e-30
+    (line,) = state_differences(_state(), _state(a=other))
+    assert line.startswith("a: 1 of 6 values, first at (1, 2): ") and "1e-30" in line
+    lines = state_differences(_state(), _state(key=jax.random.key(4), step=np.int32(5)))
+    assert [line.split(":")[0] for line in lines] == ["key", "step"]
+    (line,) = state_differences(_state(), _state(a=np.zeros((2, 3), np.float16)))
+    assert "float32" in line and "float16" in line
+
+
+def test_the_sign_of_a_zero_is_a_difference():
+    (line,) = state_differences(_state(), _state(a=-np.zeros((2, 3), np.float32)))
+    assert line.startswith("a: 0 of 6 values")
+
+
+def test_repeated_steps_must_show_the_same_examples(tmp_path):
+    def write(name, rows):
+        lines = [json.dumps({"step": s, "examples": e}) + "\n" for s, e in rows]
+        (tmp_path / name).write_text("".join(lines))
+        return tmp_path / name
+
+    straight = write("a", [(0, "x"), (1, "y"), (2, "z")])
+    again = write("b", [(0, "x"), (1, "y"), (1, "y"), (2, "z")])
+    with again.open("a") as file:
+        file.write('{"step": 3, "exam')
+    assert example_differences(straight, again) == []
+    wrong = write("c", [(0, "x"), (1, "y"), (1, "q")])
+    assert example_differences(straight, wrong) == [
+        "step 1: other examples, or another order of them",
+        "step 2: not taken",
+    ]
+
+
+@pytest.mark.slow
+def test_a_resume_is_proved_by_a_real_kill(tmp_path):
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "digits_mlp",
+        "--folder",
+        str(tmp_path),
+        "--steps",
+        "12",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed by SIGKILL" in done.stdout and "equal: every array" in done.stdout
