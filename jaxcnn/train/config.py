@@ -229,8 +229,8 @@ class TrainConfig:
     accumulate: int = 1
     """Micro-batches that a step is computed in, to save memory."""
     accumulate_norm: Literal["micro", "batch"] = "micro"
-    """With micro-batches: BatchNorm takes each one's statistics, or exactly the whole batch's, which
-    costs a second forward pass (docs/training.md)."""
+    """With micro-batches: BatchNorm takes each one's statistics, or exactly the whole batch's,
+    which costs a second forward pass (docs/training.md)."""
     length: DurationArg = epochs(10)
     """How long to train."""
     label_smoothing: float = 0.0
