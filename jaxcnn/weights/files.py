@@ -177,8 +177,19 @@ def _open_npz(path: pathlib.Path) -> Iterator[Opened]:
         for member in archive.infolist():
             with archive.open(member) as file:
                 headers[member.filename.removesuffix(".npy")] = _npy_header(path, member, file)
-    with np.load(path, allow_pickle=False) as arrays:
-        yield headers, arrays.__getitem__
+    try:
+        arrays = np.load(path, allow_pickle=False)
+    except ValueError as error:  # an archive behind other bytes: zipfile reads it, NumPy does not
+        raise WeightsError(f"{path} is damaged or no .npz file: {error}") from error
+
+    def get(name: str) -> np.ndarray:
+        try:
+            return arrays[name]
+        except (ValueError, KeyError) as error:
+            raise WeightsError(f"{path}: {name} cannot be read: {error}") from error
+
+    with arrays:
+        yield headers, get
 
 
 def _npy_header(path: pathlib.Path, member: zipfile.ZipInfo, file: Any) -> Header:

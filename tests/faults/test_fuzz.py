@@ -65,12 +65,12 @@ def _images() -> list[bytes]:
 
 
 @fuzz
-@example(b"")
-@example(b"\xff\xd8\xff")
-@example(b"P6 99999999 99999999 255 ")
-@example(b"GIF89a\xff\xff\xff\xff\x00\x00\x00,")
+@example(b"", 3)
+@example(b"\xff\xd8\xff", 3)
+@example(b"P6 99999999 99999999 255 ", 3)
+@example(b"GIF89a\xff\xff\xff\xff\x00\x00\x00,", 3)
 @given(damaged(_images()), st.sampled_from([1, 3]))
-def test_any_bytes_decode_to_pixels_or_are_undecodable(data, channels=3):
+def test_any_bytes_decode_to_pixels_or_are_undecodable(data, channels):
     with contextlib.suppress(UndecodableImage):
         pixels = decode(data, channels, max_pixels=2**20)
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == channels
