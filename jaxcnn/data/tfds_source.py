@@ -104,10 +104,8 @@ class TFDSSource:
         return values
 
     def _raw_blocks(self) -> Iterator[list[bytes]]:
-        records: Any = self._records  # None where there are no examples to read
         for start in range(0, self._length, _SCAN_BLOCK):
-            stop = min(start + _SCAN_BLOCK, self._length)
-            yield records.__getitems__(list(range(start, stop)))
+            yield self._records.read(range(start, min(start + _SCAN_BLOCK, self._length)))
 
     def _parse(self, raw: bytes, index: int) -> Example:
         features = tf_example_pb2.Example.FromString(raw).features.feature
