@@ -75,7 +75,8 @@ def test_sides_are_measured_in_turn_on_several_devices():
         assert len(side["rounds"]) == 3
         assert side["images_per_second"] > 0
         assert side["compile_seconds"] > 0
-        assert side["step_bytes"] > 8 * 4 * 60_000  # more than the network's parameters
+        # More than LeNet-5's 61,706 parameters and their momentum.
+        assert side["step_bytes"] > 2 * 4 * 61_706
     ratio = result["ratios"]["plain"]["speed"]
     assert math.isclose(ratio["median"], sorted(ratio["rounds"])[1])
 

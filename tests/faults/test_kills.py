@@ -12,7 +12,7 @@ import pytest
 KILLS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_fifty_kills_change_nothing():
     done = subprocess.run(
         [sys.executable, str(KILLS), "--kills", "50"], capture_output=True, text=True, timeout=1500

@@ -23,8 +23,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HEARTBEAT = 5
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def config():
@@ -94,6 +92,7 @@ def _same_weights(a: pathlib.Path, b: pathlib.Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_process_on_four_devices_and_as_one_device(
     config, one, two, tmp_path
 ):
@@ -111,6 +110,7 @@ def _cut(folder: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
     return to
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_goes_on_in_one(config, one, two, tmp_path, capsys):
     folder = _cut(two, tmp_path / "run")
     fit(config, folder, devices=jax.devices("cpu")[:1])
@@ -120,6 +120,7 @@ def test_a_checkpoint_of_two_processes_goes_on_in_one(config, one, two, tmp_path
     np.testing.assert_allclose(_losses(folder), _losses(one), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_one_process_goes_on_in_two_with_a_split_state(
     config, one, launch, tmp_path
 ):
@@ -132,6 +133,7 @@ def test_a_checkpoint_of_one_process_goes_on_in_two_with_a_split_state(
     _same_weights(folder, one)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
 def test_a_signal_to_one_process_stops_both_at_one_step_and_saves(
     launch, two, tmp_path, name, code
@@ -143,6 +145,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step_and_saves(
     assert (tmp_path / "run" / "checkpoints" / steps[0]).is_dir()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["die", "raise"])
 def test_a_process_that_ends_ends_the_other_within_twice_the_heartbeat(
     launch, two, tmp_path, fault
@@ -156,6 +159,7 @@ def test_a_process_that_ends_ends_the_other_within_twice_the_heartbeat(
         assert "[1] error: a fault of this process alone" in done.stdout
 
 
+@pytest.mark.faults
 def test_a_process_that_hangs_ends_both_with_the_stacks(launch, two, tmp_path):
     limit = 20
     done, seconds = launch(tmp_path / "run", "hang", "--watchdog", str(limit))
