@@ -120,12 +120,12 @@ def test_a_recipe_fits_together_at_full_size(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "imagenet_resnet152"])
 def test_a_recipe_steps_at_small_size(name):
     config = recipe(name)
-    data = dataclasses.replace(config.data, image_size=(64, 64))
+    data = dataclasses.replace(config.data, image_size=(72, 72))
     config = dataclasses.replace(config, data=data, batch_size=4)
     setup = prepare(config, jax.devices("cpu")[:1], sources=(StandIn(), StandIn()))
     state = setup.initial_state()
     before = np.asarray(jax.tree.leaves(state.params)[-1])
-    state, metrics = setup.compile_step()(setup.mapping.put_state(state), _batch(4, 64))
+    state, metrics = setup.compile_step()(setup.mapping.put_state(state), _batch(4, 72))
     assert metrics["finite"] and 4 < float(metrics["loss"]) < 30
     # The first rate of a warm-up is 0.
     moved = not np.array_equal(before, np.asarray(jax.tree.leaves(state.params)[-1]))
