@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow test-faults gallery lint clean
+.PHONY: help train test test-slow gallery lint clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,13 +19,10 @@ train: $(VENV)/ready  ## train the small CNN on handwritten digits: about half a
 	$(BIN)/python scripts/train.py digits_cnn
 
 test: $(VENV)/ready  ## the fast tests
-	$(BIN)/python -m pytest -q -m 'not slow and not faults'
+	$(BIN)/python -m pytest -q -m 'not slow'
 
 test-slow: $(VENV)/ready  ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
-
-test-faults: $(VENV)/ready  ## fifty kills, and faults of one process of two
-	$(BIN)/python -m pytest -q -m faults
 
 # SHARED holds weights/cifar_resnet20.safetensors and tfds/; without them only digits are drawn anew.
 SHARED ?= $(wildcard ../shared)

@@ -42,6 +42,8 @@ def end(fault: str) -> None:
         time.sleep(600)
     elif fault in ("SIGTERM", "SIGINT"):
         os.kill(os.getpid(), signal.Signals[fault])
+        # Any thread may get it; Python answers in this one.
+        time.sleep(0.5)
 
 
 def main(arguments: list[str]) -> int:
