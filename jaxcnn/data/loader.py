@@ -19,8 +19,10 @@ from jaxcnn.preprocess import Preprocess
 
 # A thread reads this many rows at once: few enough to share a batch of photos among the threads,
 # enough that what Grain and a call of the reader cost does not show beside small images.
-_CHUNKS = (32, 256)
+_CHUNKS = (32, 512)
 _CHUNK_PIXELS = 2**20
+# And so many small batches, so that the first one does not wait for many.
+_BATCHES = 4
 # Steps of an endless loader; with the chunks of a batch it must fit a C integer.
 _ENDLESS = 2**40
 
@@ -32,7 +34,8 @@ class _Closed(Exception):
 class _Chunks:
     """Blocks of rows with random access, which is what Grain's threads read.
 
-    A batch's arrays are allocated by the thread that comes to it first; each fills its own rows.
+    A chunk is a part of a batch, or several small batches of small images. A batch's arrays are
+    allocated by the thread that comes to it first; each fills its own rows.
     """
 
     def __init__(
@@ -48,38 +51,53 @@ class _Chunks:
         self._start_step = start_step
         self._first, self._size = block.start, block.stop - block.start
         pixels = math.prod(reader.preprocess.image_size)
-        # At most half a batch, so that a small batch is not read further ahead than a large one.
-        most = max(_CHUNKS[0], min(_CHUNKS[1], self._size // 2))
-        self._chunk = min(max(_CHUNK_PIXELS // pixels, _CHUNKS[0]), most)
-        self.per_batch = -(-self._size // self._chunk)
-        self._length = num_steps * self.per_batch
+        self._chunk = min(max(_CHUNK_PIXELS // pixels, _CHUNKS[0]), _CHUNKS[1])
+        # Batches that are read, and lie, together.
+        self._group = max(1, min(self._chunk // self._size, _BATCHES, num_steps))
+        if self._group == 1:
+            # At most half a batch, so that two threads share it.
+            self._chunk = min(self._chunk, max(_CHUNKS[0], self._size // 2))
+        else:
+            self._chunk = self._group * self._size
+        self.per_group = -(-self._group * self._size // self._chunk)
+        self.num_groups = -(-num_steps // self._group)
+        self._num_steps = num_steps
         self.closed = threading.Event()
         self._lock = threading.Lock()
-        self._batches: dict[int, Rows] = {}
+        self._groups: dict[int, Rows] = {}
 
     def __len__(self) -> int:
-        return self._length
+        return self.num_groups * self.per_group
 
     def __getitem__(self, chunk: int) -> int:
         if self.closed.is_set():
             raise _Closed
-        step, part = divmod(chunk, self.per_batch)
+        group, part = divmod(chunk, self.per_group)
         block = slice(part * self._chunk, (part + 1) * self._chunk)
-        self._reader.read({name: x[block] for name, x in self._batch(step).items()})
+        self._reader.read({name: x[block] for name, x in self._allocate(group).items()})
         return chunk  # Grain would drop a None
 
-    def _batch(self, step: int) -> Rows:
+    def _allocate(self, group: int) -> Rows:
         with self._lock:
-            if step not in self._batches:
-                index, epoch = self._rows(self._start_step + step)
+            if group not in self._groups:
                 block = slice(self._first, self._first + self._size)
-                self._batches[step] = self._reader.allocate(index[block], epoch[block])
-            return self._batches[step]
+                parts = [self._rows(self._start_step + step) for step in self._steps(group)]
+                index, epoch = (
+                    np.concatenate([x[block] for x in xs]) for xs in zip(*parts, strict=True)
+                )
+                self._groups[group] = self._reader.allocate(index, epoch)
+            return self._groups[group]
 
-    def take(self, step: int) -> Rows:
-        """A batch whose chunks were all read."""
+    def _steps(self, group: int) -> range:
+        first = group * self._group
+        return range(first, min(first + self._group, self._num_steps))
+
+    def take(self, group: int) -> Iterator[Rows]:
+        """The batches of a group whose chunks were all read."""
         with self._lock:
-            return self._batches.pop(step)
+            rows = self._groups.pop(group)
+        for begin in range(0, len(rows["index"]), self._size):
+            yield {name: x[begin : begin + self._size] for name, x in rows.items()}
 
 
 class _Loader:
@@ -125,22 +143,25 @@ class _Loader:
 
     def __iter__(self) -> Iterator[Rows]:
         chunks = self._make_chunks()
-        # Two batches ahead, and work for every thread: this bounds the memory.
-        ahead = max(self._threads, 2 * chunks.per_batch)
+        # Two groups ahead, and work for every thread: this bounds the memory.
+        ahead = max(self._threads, 2 * chunks.per_group)
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=ahead)
         iterator = iter(grain.MapDataset.source(chunks).to_iter_dataset(options))
         entry = (chunks, iterator)
         self._open.append(entry)
         try:
-            for step in range(len(chunks) // chunks.per_batch):
+            for group in range(chunks.num_groups):
                 try:
-                    for _ in range(chunks.per_batch):
+                    for _ in range(chunks.per_group):
                         next(iterator)
                 except Exception:
                     if chunks.closed.is_set():
                         return
                     raise
-                yield chunks.take(step)
+                for batch in chunks.take(group):
+                    if chunks.closed.is_set():
+                        return
+                    yield batch
         finally:
             self._close(entry)
 

@@ -1,4 +1,4 @@
-"""The compiled JPEG path, where the library was built with it and it agrees with Pillow."""
+"""The compiled JPEG and PNG paths, where the library was built with them; Pillow's pixels."""
 
 from __future__ import annotations
 
@@ -79,6 +79,37 @@ def load() -> Native | None:
     except ImportError:
         return None
     return next((n for n in (Native(_jpeg, True), Native(_jpeg, False)) if _agrees(n)), None)
+
+
+def draw_whole(images: list[Any], out: np.ndarray) -> np.ndarray:
+    """Decodes many small files in one call, without Python's lock.
+
+    Args:
+      images: encoded files; other things are passed over.
+      out: contiguous uint8 `[N, H, W, C]`; a file of another size than H x W is left alone.
+
+    Returns:
+      bool `[N]`: which rows of `out` were written. The rest is Pillow's, its rows undefined.
+    """
+    done = np.zeros(len(images), bool)
+    if ImageFile.LOAD_TRUNCATED_IMAGES or out[0].size > MAX_PIXELS or max(out.shape[1:3]) > 65535:
+        return done
+    jpeg = load()
+    for module in (jpeg.module if jpeg else None, _png()):
+        if module is not None and not done.all():
+            module.whole(images, out, out.shape[1:], done)
+    return done
+
+
+@functools.cache
+def _png() -> Any:
+    if os.environ.get(SWITCH) == "0":
+        return None
+    try:
+        from jaxcnn.data import _png as module  # type: ignore[attr-defined]
+    except ImportError:
+        return None
+    return module
 
 
 def _agrees(native: Native) -> bool:

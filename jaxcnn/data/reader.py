@@ -7,10 +7,12 @@ import threading
 
 import numpy as np
 
+from jaxcnn.data import native
 from jaxcnn.data.decode import UndecodableImage
 from jaxcnn.data.errors import DataError
 from jaxcnn.data.source import Example, Source, check_label, describe, read_many
 from jaxcnn.data.transforms import RandomResizedCrop, draw_evaluation, draw_random_crop
+from jaxcnn.data.view import keeps_its_size
 from jaxcnn.preprocess import Preprocess
 
 Rows = dict[str, np.ndarray]
@@ -99,8 +101,31 @@ class ExampleReader:
         except Exception:
             # One of them is damaged; reading each on its own finds out which.
             examples = [None] * len(wanted)
-        for row, example in zip(wanted, examples, strict=True):
-            self._fill(rows, int(row), example)
+        drawn = self._draw_whole(rows, wanted, examples)
+        for row, example, done in zip(wanted, examples, drawn, strict=True):
+            if not done:
+                self._fill(rows, int(row), example)
+
+    def _draw_whole(
+        self, rows: Rows, wanted: np.ndarray, examples: list[Example | None]
+    ) -> np.ndarray:
+        """Fills the rows whose files are of the network's size at once; gives which, bool."""
+        none = np.zeros(len(wanted), bool)
+        if self.augment is not None or None in examples or not keeps_its_size(self.preprocess):
+            return none
+        # Padding stands at the end only, so that the rows before it lie together.
+        count = len(wanted)
+        if not count or wanted[-1] != count - 1:
+            return none
+        labels = np.fromiter((e.label for e in examples if e is not None), np.int64, count)
+        if labels.min() < 0 or labels.max() >= len(self.source.class_names):
+            return none  # one by one, the error names the example
+        done = native.draw_whole(
+            [e.image for e in examples if e is not None], rows["image"][:count]
+        )
+        rows["label"][:count] = np.where(done, labels, 0)
+        rows["mask"][:count] = done
+        return done
 
     def _fill(self, rows: Rows, row: int, example: Example | None) -> None:
         """Decodes one row in place; a bad one is replaced or left masked."""

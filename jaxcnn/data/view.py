@@ -64,6 +64,13 @@ def evaluation_view(width: int, height: int, preprocess: Preprocess) -> View:
     return View(whole, size, (left, top, left + goal_w, top + goal_h))
 
 
+def keeps_its_size(preprocess: Preprocess) -> bool:
+    """Whether evaluation shows a picture that has the network's size as it is."""
+    height, width = preprocess.image_size
+    whole = (0, 0, width, height)
+    return evaluation_view(width, height, preprocess) == View(whole, (width, height), whole)
+
+
 def cover(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """The smallest size of the picture's aspect that covers `image_size / crop_pct`."""
     width, height = size

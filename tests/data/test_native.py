@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.data import UndecodableImage, open_source, prepare_image
+from jaxcnn.data import EvalLoader, Example, UndecodableImage, open_source, prepare_image
 from jaxcnn.data import native as native_module
+from jaxcnn.data.decode import decode
 from jaxcnn.data.transforms import RandomResizedCrop, draw_random_crop
 from jaxcnn.data.view import View, crop_view, draw, draw_with_pillow, evaluation_view
 from jaxcnn.preprocess import Preprocess
@@ -17,6 +21,8 @@ from jaxcnn.preprocess import Preprocess
 RNG = np.random.default_rng(0)
 FAST = native_module.load()
 needs_native = pytest.mark.skipif(FAST is None, reason="built without libjpeg-turbo's headers")
+
+needs_png = pytest.mark.skipif(native_module._png() is None, reason="built without zlib's headers")
 
 
 def photo(width: int, height: int, channels: int = 3) -> np.ndarray:
@@ -205,3 +211,144 @@ def test_a_pillow_of_other_pixels_turns_it_off(monkeypatch):
 
     monkeypatch.setattr(Image.Image, "resize", nudged)
     assert native_module.load.__wrapped__() is None
+
+
+def png(pixels: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def filtered(pixels: np.ndarray, filters, parts: int = 1) -> bytes:
+    """A PNG whose rows use the given filters in turn, its data cut into some chunks."""
+    height, width, channels = pixels.shape
+    wide, above, raw = pixels.astype(np.int64), np.zeros((width + 1, channels), np.int64), b""
+    for y in range(height):
+        row = np.concatenate([np.zeros((1, channels), np.int64), wide[y]])
+        left, corner = row[:-1], above[:-1]
+        kind, up = filters[y % len(filters)], above[1:]
+        guess = left + up - corner
+        near = [abs(guess - x) for x in (left, up, corner)]
+        paeth = np.where(
+            (near[0] <= near[1]) & (near[0] <= near[2]),
+            left,
+            np.where(near[1] <= near[2], up, corner),
+        )
+        base = (0 * left, left, up, (left + up) // 2, paeth)[kind]
+        raw += bytes([kind]) + ((wide[y] - base) % 256).astype(np.uint8).tobytes()
+        above = row
+    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    data = zlib.compress(raw)
+    cuts = np.linspace(0, len(data), parts + 1).astype(int)
+    body = [chunk(b"IDAT", data[a:b]) for a, b in itertools.pairwise(cuts)]
+    return b"".join([SIGNATURE, chunk(b"IHDR", header), *body, chunk(b"IEND", b"")])
+
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def whole(files, shape) -> tuple[np.ndarray, np.ndarray]:
+    out = np.zeros((len(files), *shape), np.uint8)
+    return native_module.draw_whole(list(files), out), out
+
+
+@needs_png
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("filters", [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0]])
+def test_small_pngs_of_any_filter_are_pillows(channels, filters):
+    pixels = RNG.integers(0, 256, (13, 17, channels), np.uint8)
+    files = [filtered(pixels, filters), filtered(pixels, filters, parts=5)]
+    files.append(png(photo(17, 13, min(channels, 3))))
+    done, out = whole(files, (13, 17, 3))
+    assert done.all()
+    np.testing.assert_array_equal(out[0], np.broadcast_to(pixels[..., :3], (13, 17, 3)))
+    for file, found in zip(files, out, strict=True):
+        np.testing.assert_array_equal(found, decode(file, 3))
+    if channels == 1:
+        done, out = whole(files, (13, 17, 1))
+        assert done.all() and np.array_equal(out[1], pixels)
+
+
+@needs_native
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_many_small_jpegs_at_once_are_pillows(subsampling):
+    files = [encode(photo(33, 29), quality=q, subsampling=subsampling) for q in (30, 75, 96)]
+    files.append(encode(photo(33, 29, 1)))
+    done, out = whole(files, (29, 33, 3))
+    assert done.all()
+    for file, found in zip(files, out, strict=True):
+        np.testing.assert_array_equal(found, decode(file, 3))
+
+
+@needs_png
+def test_what_is_no_plain_png_of_the_size_is_left_to_pillow():
+    pixels = RNG.integers(0, 256, (12, 12, 3), np.uint8)
+    plain = png(pixels)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    palette = Image.fromarray(pixels).quantize(16)
+    files = [
+        plain,
+        png(pixels, exif=turned),
+        png(np.asarray(palette)[:11]),
+        plain[:-20],
+        plain[:60] + bytes([plain[60] ^ 1]) + plain[61:],
+        SIGNATURE,
+        b"",
+        pixels,
+        png(RNG.integers(0, 65536, (12, 12), np.uint16)),
+        filtered(pixels, [0])[:-12] + chunk(b"IDAT", b"more") + chunk(b"IEND", b""),
+        png(pixels[:11]),
+    ]
+    file = io.BytesIO()
+    palette.save(file, "PNG")
+    done, out = whole([*files, file.getvalue()], (12, 12, 3))
+    assert done.tolist() == [True] + [False] * len(files)
+    np.testing.assert_array_equal(out[0], pixels)
+    assert not whole([plain], (12, 12, 1))[0].any()  # colour to gray is Pillow's luma
+
+
+@needs_png
+def test_no_damaged_png_crashes_or_passes_as_whole():
+    plain = png(RNG.integers(0, 256, (9, 9, 3), np.uint8))
+    for _ in range(2000):
+        data = bytearray(plain)
+        for place in RNG.integers(0, len(data), RNG.integers(1, 4)):
+            data[place] = RNG.integers(0, 256)
+        done, _ = whole([bytes(data)], (9, 9, 3))
+        assert not done[0] or bytes(data) == plain
+
+
+def test_a_loader_of_small_files_gives_pillows_pixels_and_names_the_bad_one(monkeypatch):
+    files = [png(photo(8, 8)) if i % 3 else encode(photo(8, 8)) for i in range(40)]
+    files[11] = files[11][:-30]
+    record = Preprocess((8, 8), resize="none")
+
+    class Files:
+        name, split, class_names, fingerprint = "files", "train", ("a", "b"), "files"
+
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, index):
+            return Example(files[index], index % 2, str(index))
+
+    def read():
+        with EvalLoader(Files(), record, 16, max_bad=1, threads=1) as loader:
+            return [dict(rows) for rows in loader], loader.bad_count
+
+    (fast, bad), _ = read(), monkeypatch.setattr(native_module, "draw_whole", draw_nothing)
+    slow, bad_too = read()
+    assert bad == bad_too == 1
+    for one, other in zip(fast, slow, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert not fast[0]["mask"][11] and fast[2]["mask"].tolist() == [True] * 8 + [False] * 8
+
+
+def draw_nothing(images, out):
+    return np.zeros(len(images), bool)

@@ -18,6 +18,7 @@
 #include <jpeglib.h>
 
 #include "resample.h"
+#include "whole.h"
 
 #if !defined(JCS_EXTENSIONS) || LIBJPEG_TURBO_VERSION_NUMBER < 2000000
 #error "libjpeg-turbo 2.0 or newer is needed"
@@ -258,7 +259,28 @@ static PyObject *py_draw(PyObject *self, PyObject *args) {
   return PyBool_FromLong(done);
 }
 
+/* A file of exactly this size, without any resampling. */
+static int draw_whole(const uint8_t *data, size_t size, int width, int height, int channels,
+                      uint8_t *out) {
+  struct jpeg_decompress_struct info;
+  ErrorManager errors;
+  volatile int done = 0;
+  set_up(&info, &errors);
+  if (!setjmp(errors.escape) && open_jpeg(&info, data, size) &&
+      info.image_width == (JDIMENSION)width && info.image_height == (JDIMENSION)height &&
+      (channels == 3 || info.num_components == 1)) {
+    info.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    info.dct_method = JDCT_ISLOW;
+    jpeg_start_decompress(&info);
+    size_t stride = (size_t)width * (size_t)channels;
+    done = read_rows(&info, out, stride, height) && info.err->num_warnings == 0;
+  }
+  jpeg_destroy_decompress(&info);
+  return done;
+}
+
 static PyMethodDef methods[] = {
+    WHOLE_METHOD,
     {"probe", py_probe, METH_VARARGS,
      "probe(data) -> (width, height, components), or None for a file that is Pillow's."},
     {"draw", py_draw, METH_VARARGS,
