@@ -10,47 +10,60 @@ import asyncio
 import hashlib
 import json
 import os
-import pathlib
+import time
+from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
+from etils import epath
 
 NAME = "MANIFEST.json"
-# Orbax writes these after, or beside, what the manifest covers.
-_UNCOVERED = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
+# Beside the manifest, what is written after it: Orbax's mark that the whole folder is complete.
+# Nothing reads what stands in it.
+_UNCOVERED = {NAME, "commit_success.txt"}
+_BLOCK = 2**20
 
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint's files are not the ones that were saved."""
 
 
-def digest(folder: pathlib.Path) -> dict[str, str]:
+def digest(folder: str | os.PathLike[str]) -> dict[str, str]:
     """The SHA-256 of each file below a folder, by its relative path.
 
     Raises:
       DamagedCheckpoint: for a symbolic link, which could point out of the checkpoint.
     """
     sums = {}
-    for root, folders, files in os.walk(folder):
-        for name in sorted(folders + files):
-            path = pathlib.Path(root, name)
-            if path.is_symlink():
-                raise DamagedCheckpoint(f"{path} is a symbolic link; checkpoints hold none.")
-            if name in files and name not in _UNCOVERED:
-                with path.open("rb") as file:
-                    sums[str(path.relative_to(folder))] = hashlib.file_digest(
-                        file, "sha256"
-                    ).hexdigest()
+    for name, path in _files(epath.Path(folder)):
+        if name not in _UNCOVERED:
+            total = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    total.update(block)
+            sums[name] = total.hexdigest()
     return sums
 
 
-def verify(folder: pathlib.Path) -> None:
+def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if os.path.islink(path):
+            raise DamagedCheckpoint(f"{path} is a symbolic link; checkpoints hold none.")
+        name = f"{prefix}{path.name}"
+        if path.is_dir():
+            yield from _files(path, f"{name}/")
+        else:
+            yield name, path
+
+
+def verify(folder: str | os.PathLike[str]) -> None:
     """Compares a checkpoint with its manifest.
 
     Raises:
       DamagedCheckpoint: naming the files that are missing, changed or added.
     """
+    path = epath.Path(folder) / NAME
     try:
-        expected = json.loads((folder / NAME).read_text())
+        expected = json.loads(path.read_text())
         if not isinstance(expected, dict):
             raise ValueError(f"a {type(expected).__name__} in place of names and sums")
     except (OSError, ValueError, RecursionError) as error:
@@ -69,7 +82,18 @@ class ManifestPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     async def finalize(self) -> None:
         # Only a step's folder: the items inside are finalised on their own before it.
         if self.get_final().name.isdigit():
-            folder = pathlib.Path(str(self.get()))
-            sums = await asyncio.to_thread(digest, folder)
-            (folder / NAME).write_text(json.dumps(sums, indent=1))
+            await asyncio.to_thread(write_manifest, self)
         await super().finalize()
+
+
+def write_manifest(temporary: ocp.path.atomicity.TemporaryPath) -> None:
+    """Writes the manifest of a step whose items are complete."""
+    # The step's metadata would get the time of the commit afterwards, and be covered by nothing.
+    store, temporary._checkpoint_metadata_store = temporary._checkpoint_metadata_store, None
+    folder = temporary.get()
+    if store is not None:
+        store.wait_until_finished()
+        path = ocp.path.atomicity.checkpoint_metadata.step_metadata_file_path(folder)
+        store.update(file_path=path, commit_timestamp_nsecs=time.time_ns())
+        store.wait_until_finished()
+    (folder / NAME).write_text(json.dumps(digest(folder), indent=1))

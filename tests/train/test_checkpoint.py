@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.train.checkpoint import Checkpoints, Position
-from jaxcnn.train.manifest import DamagedCheckpoint
+from jaxcnn.train.manifest import DamagedCheckpoint, verify
 from jaxcnn.train.state import TrainState
 
 
@@ -91,6 +93,42 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(saved, dam
     checkpoints.wait()
     np.testing.assert_array_equal(checkpoints.restore(3, _state(0)).state.params["kernel"], 3.0)
     checkpoints.close()
+
+
+def _damage(target, how):
+    content = target.read_bytes()
+    target.unlink()
+    if how == "flip":
+        middle = len(content) // 2
+        target.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    elif how == "cut":
+        target.write_bytes(content[:-1])
+    elif how == "link":
+        copy = target.parent.parent / f"{target.name}.elsewhere"
+        copy.write_bytes(content)
+        target.symlink_to(copy)
+
+
+def test_each_file_flipped_cut_missing_or_linked_is_found(saved, tmp_path_factory):
+    """Every file of a checkpoint but the mark that Orbax writes last and nobody reads."""
+    names = [p.relative_to(saved / "3") for p in (saved / "3").rglob("*") if p.is_file()]
+    names = [name for name in names if str(name) != "commit_success.txt"]
+    assert len(names) > 12
+    for i, name in enumerate(names):
+        for how in ("flip", "cut", "missing", "link"):
+            copy = shutil.copytree(saved / "3", tmp_path_factory.mktemp(f"{i}{how}") / "3")
+            verify(copy)
+            _damage(copy / name, how)
+            # A manifest whose bytes changed accuses another file than itself.
+            named = None if name.name == "MANIFEST.json" else re.escape(name.name)
+            with pytest.raises(DamagedCheckpoint, match=named):
+                verify(copy)
+    for name in ("commit_success.txt", "linked"):
+        copy = shutil.copytree(saved / "3", tmp_path_factory.mktemp(name) / "3")
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).symlink_to("/etc/hostname")
+        with pytest.raises(DamagedCheckpoint, match="symbolic link"):
+            verify(copy)
 
 
 def test_an_empty_folder_has_nothing_to_restore(tmp_path):
