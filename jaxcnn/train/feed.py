@@ -24,6 +24,22 @@ def fits_on_device(config: DataConfig, num_examples: int) -> bool:
     return megabytes <= config.resident_mb and not config.random_resized_crop
 
 
+def training_batches(
+    source: Source,
+    preprocess: Preprocess,
+    order: Order,
+    mapping: DeviceMapping,
+    config: DataConfig,
+    start_step: int,
+) -> Generator[Batch, None, None]:
+    """A run's batches from a step on: from a table on the devices, or else from the loader."""
+    if fits_on_device(config, len(source)) and not config.max_bad_images:
+        return resident_batches(
+            source, preprocess, order, mapping, start_step=start_step, threads=config.threads
+        )
+    return streamed_batches(make_loader(source, preprocess, order, config, start_step), mapping)
+
+
 def resident_batches(
     source: Source,
     preprocess: Preprocess,

@@ -18,7 +18,7 @@ from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scor
 from jaxcnn.train import figures, startup
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
-from jaxcnn.train.feed import fits_on_device, make_loader, resident_batches, streamed_batches
+from jaxcnn.train.feed import training_batches
 from jaxcnn.train.folder import FolderLock, local_folder
 from jaxcnn.train.log import RunLog
 from jaxcnn.train.meter import Meter, NonFiniteLoss
@@ -107,18 +107,15 @@ class _Run:
         return self.stop.poll()
 
     def batches(self) -> Generator[dict[str, jax.Array], None, None]:
-        setup, data = self.setup, self.setup.config.data
-        if fits_on_device(data, len(setup.source)) and not data.max_bad_images:
-            return resident_batches(
-                setup.source,
-                setup.preprocess,
-                setup.order,
-                setup.mapping,
-                start_step=self.step,
-                threads=data.threads,
-            )
-        loader = make_loader(setup.source, setup.preprocess, setup.order, data, self.step)
-        return streamed_batches(loader, setup.mapping)
+        setup = self.setup
+        return training_batches(
+            setup.source,
+            setup.preprocess,
+            setup.order,
+            setup.mapping,
+            setup.config.data,
+            self.step,
+        )
 
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
