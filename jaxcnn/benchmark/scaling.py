@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
 import itertools
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +24,6 @@ from jaxcnn.train import TrainConfig
 from jaxcnn.train.feed import training_batches
 from jaxcnn.train.network import with_norm
 from jaxcnn.train.setup import Setup, prepare
-from jaxcnn.train.step import train_step
 
 _PARTS = ("compute", "collectives", "input")
 
@@ -107,11 +105,11 @@ def time_ways(setup: Setup, steps: int, rounds: int) -> Point:
     )
     rows = setup.mapping.get_rows(next(feed))
     alone = _alone(setup)
-    fixed = itertools.repeat(setup.mapping.put_batch(rows))
+    step = setup.compile_step()
     ways = (
-        _Stepper(alone, itertools.repeat(alone.mapping.put_batch(rows))),
-        _Stepper(setup, fixed),
-        _Stepper(setup, feed),
+        _Way(alone, alone.compile_step(), itertools.repeat(alone.mapping.put_batch(rows))),
+        _Way(setup, step, itertools.repeat(setup.mapping.put_batch(rows))),
+        _Way(setup, step, feed),
     )
     for way in ways:
         way.run(2)
@@ -143,15 +141,12 @@ def _alone(setup: Setup) -> Setup:
     return dataclasses.replace(setup, mapping=mapping, task=task)
 
 
-class _Stepper:
+class _Way:
     """Steps of one of the three ways, with a state of its own."""
 
-    def __init__(self, setup: Setup, batches: Any) -> None:
-        self._batches = batches
+    def __init__(self, setup: Setup, step: Callable[..., Any], batches: Iterator[Any]) -> None:
+        self._step, self._batches = step, batches
         self._state = setup.mapping.put_state(setup.initial_state())
-        self._step: Callable[..., Any] = setup.mapping.map_train(
-            functools.partial(train_step, setup.task)
-        )
 
     def run(self, count: int) -> float:
         """Does so many steps and waits for the last; seconds a step."""
