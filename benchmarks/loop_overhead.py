@@ -19,7 +19,7 @@ import report
 
 from jaxcnn.data import Order
 from jaxcnn.train import DataConfig, TrainConfig
-from jaxcnn.train.feed import table_batches
+from jaxcnn.train.feed import TableFeed
 from jaxcnn.train.meter import Meter
 from jaxcnn.train.setup import prepare
 
@@ -37,7 +37,7 @@ def main() -> None:
         "image": rng.integers(0, 256, (5000, 32, 32, 1), dtype=np.uint8),
         "label": rng.integers(0, 10, 5000, dtype=np.int32),
     }
-    feed = table_batches(table, order, mapping, start_step=0)
+    feed = TableFeed(table, order, mapping, start_step=0)
     step, state = setup.compile_step(), mapping.put_state(setup.initial_state())
     fixed = next(feed)
     state, metrics = step(state, fixed)

@@ -130,6 +130,14 @@ class DeviceMapping:
         """Splits this process's rows `[b, ...]` of a batch over its devices."""
         return {name: _put(self._rows(x), self.split) for name, x in batch.items()}
 
+    def put_rows(self, rows: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Splits this process's part of several batches, `[steps, b]`, over its devices."""
+        return {name: _put(x, self._abreast) for name, x in rows.items()}
+
+    @property
+    def _abreast(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(None, AXIS))
+
     def _rows(self, x: Any) -> Any:
         if self.kind != "pmap":
             return x
@@ -147,9 +155,9 @@ class DeviceMapping:
         return tree
 
     def get_metrics(self, tree: Any) -> Any:
-        """Scalars that are equal on all devices, as host values."""
+        """Scalars, or their rows over steps, that are equal on all devices, as host values."""
         values = jax.device_get(self.get_state(tree))
-        return jax.tree.map(lambda x: x.item(), values)
+        return jax.tree.map(lambda x: x.tolist(), values)
 
     def map_train(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[..., Any]:
         """Compiles `step(state, batch) -> (state, metrics)` with its state donated."""
@@ -162,17 +170,45 @@ class DeviceMapping:
                 out_shardings=(self.replicated, self.replicated),
                 donate_argnums=0,
             )
+        return jax.jit(
+            self._sharded(step),
+            in_shardings=(None, self.split),
+            out_shardings=(None, self.replicated),
+            donate_argnums=0,
+        )
+
+    def map_steps(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[..., Any]:
+        """Compiles `(state, table, rows) -> (state, metrics)`: one step for each row of `rows`.
+
+        The table is `put_table`'s, the rows `put_rows`'s; metrics come as `[steps]`. The state is
+        donated. Not under pmap.
+        """
+
+        def steps(state: Any, table: dict[str, jax.Array], rows: Any) -> tuple[Any, Any]:
+            def one(state: Any, row: dict[str, jax.Array]) -> tuple[Any, Any]:
+                batch = jax.lax.with_sharding_constraint(_pick(table, row), self.split)
+                return self._sharded(step)(state, batch)
+
+            return jax.lax.scan(one, state, rows)
+
+        placed = self.replicated if self.kind == "jit" else None
+        return jax.jit(
+            steps,
+            in_shardings=(placed, self.replicated, self._abreast),
+            out_shardings=(placed, self.replicated),
+            donate_argnums=0,
+        )
+
+    def _sharded(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[..., Any]:
+        """The step with its new state split as the old one; under jit the step itself."""
+        if self.kind == "jit":
+            return step
 
         def sharded_step(state: Any, batch: Any) -> tuple[Any, Any]:
             state, metrics = step(state, batch)
             return jax.lax.with_sharding_constraint(state, self.state_shardings(state)), metrics
 
-        return jax.jit(
-            sharded_step,
-            in_shardings=(None, self.split),
-            out_shardings=(None, self.replicated),
-            donate_argnums=0,
-        )
+        return sharded_step
 
     def map_eval(self, step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         """Compiles `step(variables, batch) -> per-example outputs [B, ...]`."""
@@ -193,12 +229,7 @@ class DeviceMapping:
         The table is replicated, `rows` has been placed by `put_batch`; what else `rows` holds
         goes through to the batch.
         """
-
-        def gather(table: dict[str, jax.Array], rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            picked = {name: jnp.take(x, rows["index"], axis=0) for name, x in table.items()}
-            return picked | rows
-
-        return jax.jit(gather, in_shardings=(self.replicated, self.split), out_shardings=self.split)
+        return jax.jit(_pick, in_shardings=(self.replicated, self.split), out_shardings=self.split)
 
     def put_table(self, table: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies whole arrays to every device, whatever the mapping."""
@@ -241,6 +272,12 @@ def sum_over_processes(count: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.sum(multihost_utils.process_allgather(np.int32(count))))
+
+
+def _pick(table: dict[str, jax.Array], rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Picks `rows["index"]` of each array in `table`; what else `rows` holds goes through."""
+    picked = {name: jnp.take(x, rows["index"], axis=0) for name, x in table.items()}
+    return picked | rows
 
 
 def _put(x: Any, sharding: NamedSharding) -> jax.Array:

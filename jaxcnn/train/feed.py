@@ -24,6 +24,11 @@ def fits_on_device(config: DataConfig, num_examples: int) -> bool:
     return megabytes <= config.resident_mb and not config.random_resized_crop
 
 
+def is_resident(config: DataConfig, num_examples: int) -> bool:
+    """Whether a run trains from a table on the device; skipped images need the streaming loader."""
+    return fits_on_device(config, num_examples) and not config.max_bad_images
+
+
 def training_batches(
     source: Source,
     preprocess: Preprocess,
@@ -31,9 +36,9 @@ def training_batches(
     mapping: DeviceMapping,
     config: DataConfig,
     start_step: int,
-) -> Generator[Batch, None, None]:
+) -> TableFeed | Generator[Batch, None, None]:
     """A run's batches from a step on: from a table on the devices, or else from the loader."""
-    if fits_on_device(config, len(source)) and not config.max_bad_images:
+    if is_resident(config, len(source)):
         return resident_batches(
             source, preprocess, order, mapping, start_step=start_step, threads=config.threads
         )
@@ -48,29 +53,55 @@ def resident_batches(
     *,
     start_step: int,
     threads: int,
-) -> Generator[Batch, None, None]:
+) -> TableFeed:
     """Decodes the whole split once; then the host sends indices only."""
     images, labels = load_all(source, preprocess, threads=threads)
     table = {"image": images, "label": labels}
-    return table_batches(table, order, mapping, start_step=start_step)
+    return TableFeed(table, order, mapping, start_step=start_step)
 
 
-def table_batches(
-    host_table: Mapping[str, np.ndarray],
-    order: Order,
-    mapping: DeviceMapping,
-    *,
-    start_step: int,
-) -> Generator[Batch, None, None]:
-    """The batches of an order, gathered on the devices from a table that is copied there."""
-    table = mapping.put_table(host_table)
-    gather = mapping.map_gather()
-    step = start_step
-    while True:
-        index, epoch = order.rows(step)
-        rows = {"index": index.astype(np.int32), "epoch": epoch}
-        yield gather(table, mapping.put_batch(_local(rows)))
-        step += 1
+class TableFeed:
+    """The batches of an order, gathered on the devices from a table that is copied there.
+
+    Iterating gives the next step's batch; `rows` leaves the gathering to the steps.
+
+    Attributes:
+      table: `{"image": uint8 [N, H, W, C], "label": int32 [N]}`, on every device.
+    """
+
+    def __init__(
+        self,
+        host_table: Mapping[str, np.ndarray],
+        order: Order,
+        mapping: DeviceMapping,
+        *,
+        start_step: int,
+    ) -> None:
+        self.table = mapping.put_table(host_table)
+        self._order, self._mapping, self._step = order, mapping, start_step
+        self._gather = mapping.map_gather()
+
+    def __iter__(self) -> TableFeed:
+        return self
+
+    def __next__(self) -> Batch:
+        rows = self._next_rows()
+        return self._gather(self.table, self._mapping.put_batch(rows))
+
+    def rows(self, count: int) -> Batch:
+        """Which examples the next `count` steps see: `{"index", "epoch": int32 [count, B]}`."""
+        steps = [self._next_rows() for _ in range(count)]
+        return self._mapping.put_rows(
+            {name: np.stack([s[name] for s in steps]) for name in steps[0]}
+        )
+
+    def _next_rows(self) -> dict[str, np.ndarray]:
+        index, epoch = self._order.rows(self._step)
+        self._step += 1
+        return _local({"index": index.astype(np.int32), "epoch": epoch})
+
+    def close(self) -> None:
+        """There is nothing to stop."""
 
 
 def streamed_batches(loader: TrainLoader, mapping: DeviceMapping) -> Generator[Batch, None, None]:

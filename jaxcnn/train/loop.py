@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Literal
 
 import jax
@@ -18,7 +18,8 @@ from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scor
 from jaxcnn.train import figures, startup
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
-from jaxcnn.train.feed import training_batches
+from jaxcnn.train.dispatch import DUE, Dispatcher, OnBatch
+from jaxcnn.train.feed import TableFeed, training_batches
 from jaxcnn.train.folder import FolderLock, local_folder
 from jaxcnn.train.log import RunLog
 from jaxcnn.train.meter import Meter, NonFiniteLoss
@@ -32,7 +33,6 @@ from jaxcnn.train.stop import StopRequest
 from jaxcnn.train.watchdog import Watchdog
 
 log = logging.getLogger("jaxcnn")
-OnBatch = Callable[[int, Mapping[str, jax.Array]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class _Run:
         self.watchdog.alive()
         return self.stop.poll()
 
-    def batches(self) -> Generator[dict[str, jax.Array], None, None]:
+    def batches(self) -> TableFeed | Generator[dict[str, jax.Array], None, None]:
         setup = self.setup
         return training_batches(
             setup.source,
@@ -151,18 +151,16 @@ class _Run:
         return rows
 
     def _steps(self, feed: Iterator[dict[str, jax.Array]]) -> None:
-        setup, step_fn, meter = self.setup, self.setup.compile_step(), self.meter
-        every = {name: setup.every(f"{name}_every") for name in ("log", "eval", "checkpoint")}
+        setup, meter = self.setup, self.meter
+        dispatcher = Dispatcher(setup, feed, meter, self.on_batch)
+        every = {name: setup.every(f"{name}_every") for name in DUE}
         rows: list[dict[str, float]] = []
         first = self.step
         while self.step < setup.total_steps and not self.stopping():
-            batch = meter.next_batch(feed)
-            if self.on_batch is not None:
-                self.on_batch(self.step, batch)
-            self.state, metrics = step_fn(self.state, batch)
-            self.step += 1
-            meter.add(self.step, metrics)
-            if self.step == first + 1:
+            begun = self.step
+            self.state, metrics, count = dispatcher.advance(self.state, begun)
+            self.step += count
+            if begun == first:
                 self._say_first_step(metrics)
             self.profile.after_step(metrics)
             last = self.step == setup.total_steps

@@ -11,8 +11,8 @@ import jax
 
 from jaxcnn.train.setup import Setup
 
-# How many steps the host may be ahead of the devices: enough to keep them busy, few enough that
-# Ctrl-C is answered at once.
+# How many dispatches the host may be ahead of the devices: enough to keep them busy, few enough
+# that Ctrl-C is answered at once.
 _AHEAD = 2
 
 
@@ -52,6 +52,7 @@ class Meter:
         )
 
     def add(self, step: int, metrics: Any) -> None:
+        """What a dispatch gave: a step's metrics, or of several `[steps]`; `step` is the last."""
         self._pending.append((step, metrics))
         if len(self._pending) > _AHEAD:
             started = time.monotonic()
@@ -67,17 +68,18 @@ class Meter:
         rows = []
         while self._pending:
             step, metrics = self._pending.popleft()
-            row = self._setup.mapping.get_metrics(metrics)
-            if not row["finite"]:
-                self.skipped += 1
-                self._judge(step, row)
-            rows.append(row | {"step": step})
+            for row in _by_step(step, self._setup.mapping.get_metrics(metrics)):
+                if not row["finite"]:
+                    self.skipped += 1
+                    self._judge(row)
+                rows.append(row)
         return rows
 
-    def _judge(self, step: int, row: dict[str, float]) -> None:
+    def _judge(self, row: dict[str, float]) -> None:
         limit = self._setup.config.max_skipped_steps
         if self.skipped <= limit:
             return
+        step = int(row["step"])
         rate = float(self._setup.schedule(step - 1))
         many = f" It is number {self.skipped}, and max_skipped_steps={limit}." if limit else ""
         raise NonFiniteLoss(
@@ -105,3 +107,12 @@ class Meter:
     def pause(self, seconds: float) -> None:
         """Leaves time out of the speed that was spent on something else."""
         self._since += seconds
+
+
+def _by_step(last: int, metrics: dict[str, Any]) -> list[dict[str, float]]:
+    """A row for each step of a dispatch."""
+    if not isinstance(metrics["loss"], list):
+        return [metrics | {"step": last}]
+    first = last - len(metrics["loss"]) + 1
+    columns = zip(*metrics.values(), strict=True)
+    return [dict(zip(metrics, c, strict=True)) | {"step": first + i} for i, c in enumerate(columns)]

@@ -14,6 +14,7 @@ from jaxcnn import parallel
 from jaxcnn.data import Order, Source, check_source, open_source
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.train.config import DataConfig, TrainConfig
+from jaxcnn.train.dispatch import check_dispatch
 from jaxcnn.train.network import make_model, make_preprocess, plan_of, with_norm
 from jaxcnn.train.optimizer import make_optimizer, make_schedule
 from jaxcnn.train.pretrained import load_pretrained
@@ -75,6 +76,10 @@ class Setup:
     def compile_step(self) -> Callable[..., Any]:
         """The mapped step `(state, batch) -> (state, metrics)`."""
         return self.mapping.map_train(functools.partial(train_step, self.task))
+
+    def compile_steps(self) -> Callable[..., Any]:
+        """Many of them in one program: `(state, table, rows) -> (state, metrics [steps])`."""
+        return self.mapping.map_steps(functools.partial(train_step, self.task))
 
 
 def _open_splits(data: DataConfig) -> tuple[Source, Source]:
@@ -150,7 +155,7 @@ def prepare(
         skip=config.max_skipped_steps > 0,
         gathered=mapping.gathered,
     )
-    return Setup(
+    setup = Setup(
         config=config,
         source=source,
         eval_source=eval_source,
@@ -162,3 +167,5 @@ def prepare(
         total_steps=total_steps,
         pretrained=load_pretrained(config, plain, plan, tuple(source.class_names)),
     )
+    check_dispatch(setup)
+    return setup
