@@ -21,7 +21,7 @@ ALLOWED = {
     "filters": set(),
     "transfer": {"nn", "models", "weights"},
     "probe": {"nn", "models", "weights", "transfer", "data", "processes", "parallel"},
-    "benchmark": {"nn", "models", "parallel", "train"},
+    "benchmark": {"nn", "models", "data", "parallel", "train"},
     "data": set(),
     "launcher": set(),
     "processes": set(),

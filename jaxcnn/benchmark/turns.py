@@ -17,15 +17,21 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jaxcnn.benchmark.case import Case, check_side
+from jaxcnn.benchmark.case import Case
+from jaxcnn.benchmark.feeding import InputCase
 
 
-def measure(case: Case, sides: Sequence[str] = ("jaxcnn",)) -> dict[str, Any]:
+def measure(
+    case: Case | InputCase, sides: Sequence[str] = ("jaxcnn",), *, also: Sequence[str] = ()
+) -> dict[str, Any]:
     """Runs a case on each side, in turn.
 
     Args:
-      case: what is measured.
-      sides: `jaxcnn`; `plain`, the same without fast forms; `torch`; `torch.compile`.
+      case: what is measured: a network's step, or a dataset's way into batches.
+      sides: of a step `jaxcnn`; `plain`, the same without fast forms; `synthetic`, the same
+        without the dataset; `torch`; `torch.compile`. Of an input `jaxcnn`, `pillow`, `tf.data`.
+      also: what else the sides of this library say after the rounds: `busy`, the share of the
+        time in which a GPU computed, and `limits`, the device's and how much of them a step uses.
 
     Returns:
       `{"case", "sides": {side: {"images_per_second", "step_milliseconds", "rounds", ...}},
@@ -35,10 +41,10 @@ def measure(case: Case, sides: Sequence[str] = ("jaxcnn",)) -> dict[str, Any]:
       ValueError: for a side that is unknown, not installed or fails; its traceback is printed.
     """
     for side in sides:
-        check_side(side, case)
+        case.check_side(side)
         if side.startswith("torch") and importlib.util.find_spec("torch") is None:
             raise ValueError("PyTorch is not installed; pip install 'jaxcnn[peers]'.")
-    workers = {}
+    workers: dict[str, _Worker] = {}
     try:
         for side in dict.fromkeys(sides):
             # One after the other: a side that compiles would disturb one that warms up.
@@ -48,26 +54,43 @@ def measure(case: Case, sides: Sequence[str] = ("jaxcnn",)) -> dict[str, Any]:
         for _ in range(case.rounds):
             for side, worker in workers.items():
                 rounds[side].append(worker.round())
-        peaks = {side: worker.ask("peak") for side, worker in workers.items()}
+        more = {side: worker.ask("peak") for side, worker in workers.items()}
+        for side in () if isinstance(case, InputCase) else workers:
+            if not side.startswith("torch"):
+                for what in also:
+                    more[side] |= workers[side].ask(what)
     finally:
         for worker in workers.values():
             worker.close()
-    results = {s: _summary(case, rounds[s]) | w.facts | peaks[s] for s, w in workers.items()}
+    results = {s: _summary(case, rounds[s]) | w.facts | more[s] for s, w in workers.items()}
     first, *others = workers
     return {
         "case": dataclasses.asdict(case) | {"image_size": list(case.size)},
-        "sides": results,
+        "sides": {side: _with_shares(values) for side, values in results.items()},
         "ratios": {other: _ratio(rounds[first], rounds[other]) for other in others},
     }
 
 
-def _summary(case: Case, rounds: list[dict[str, float]]) -> dict[str, Any]:
+def _with_shares(values: dict[str, Any]) -> dict[str, Any]:
+    """How much of the device's limits a step uses, where both are known."""
+    limits, seconds = values.get("limits"), values["step_milliseconds"] / 1e3
+    shares = {}
+    for share, work, limit in (
+        ("matrix_share", "step_flops", "flops_per_second"),
+        ("memory_share", "step_traffic_bytes", "bytes_per_second"),
+    ):
+        if limits and values.get(work):
+            shares[share] = round(values[work] / seconds / limits[limit], 3)
+    return values | shares
+
+
+def _summary(case: Case | InputCase, rounds: list[dict[str, float]]) -> dict[str, Any]:
     rates = [case.batch_size * case.steps / r["seconds"] for r in rounds]
     work = [r["cpu_seconds"] / (case.batch_size * case.steps) for r in rounds]
     return {
         "images_per_second": round(statistics.median(rates), 2),
         "step_milliseconds": round(1e3 * case.batch_size / statistics.median(rates), 2),
-        "cpu_milliseconds_per_image": round(1e3 * statistics.median(work), 3),
+        "cpu_milliseconds_per_image": round(1e3 * statistics.median(work), 5),
         "rounds": [round(rate, 2) for rate in rates],
     }
 
@@ -87,7 +110,7 @@ def _ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict
 class _Worker:
     """One side in its process."""
 
-    def __init__(self, case: Case, side: str) -> None:
+    def __init__(self, case: Case | InputCase, side: str) -> None:
         self.side = side
         self.facts: dict[str, Any] = {}
         # A fork would share the parent's JAX, whose threads it does not have.
@@ -120,31 +143,53 @@ class _Worker:
             self._process.terminate()
 
 
-def _serve(case: Case, side: str, pipe: Connection) -> None:
+def _side(case: Case | InputCase, side: str) -> Any:
+    if isinstance(case, InputCase):
+        from jaxcnn.benchmark.feeding import Loader, TensorFlow
+
+        return (TensorFlow if side == "tf.data" else Loader)(case, side)
+    if side.startswith("torch"):
+        from jaxcnn.benchmark.peer import Peer
+
+        return Peer(case, side)
+    from jaxcnn.benchmark.ours import Ours
+
+    return Ours(case, side)
+
+
+def _serve(case: Case | InputCase, side: str, pipe: Connection) -> None:
     """Answers the parent's questions until it closes the pipe."""
     try:
         if case.cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: case.cores])
-        if side.startswith("torch"):
-            from jaxcnn.benchmark.peer import Peer as Side
-        else:
-            from jaxcnn.benchmark.ours import Ours as Side  # type: ignore[assignment]
-        runner = Side(case, side)
+        runner = _side(case, side)
         runner.run(case.warmup)
         pipe.send(("facts", runner.facts))
         while True:
-            if pipe.recv() == "peak":
-                pipe.send(("peak", {"peak_bytes": runner.peak_bytes()}))
-                continue
-            started, work = time.perf_counter(), time.process_time()
-            runner.run(case.steps)
-            seconds = time.perf_counter() - started
-            used = time.process_time() - work
-            pipe.send(("round", {"seconds": seconds, "cpu_seconds": used}))
+            pipe.send(("answer", _answer(case, runner, pipe.recv())))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         pass
     except ValueError as error:
         pipe.send(("error", str(error)))
     except Exception as error:
         traceback.print_exc()
-        pipe.send(("error", f"{type(error).__name__}: {error}"))
+        pipe.send(("error", f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"))
+
+
+def _answer(case: Case | InputCase, runner: Any, question: str) -> dict[str, Any]:
+    if question == "peak":
+        return {"peak_bytes": runner.peak_bytes()}
+    if question == "busy":
+        from jaxcnn.benchmark.busy import busy_share
+
+        return {"busy_share": busy_share(lambda: runner.run(case.steps))}
+    if question == "limits":
+        from jaxcnn.benchmark.limits import measure_limits
+
+        return {"limits": measure_limits(getattr(case, "dtype", "float32"))}
+    if isinstance(case, InputCase):
+        runner.run(case.warmup)  # what was read ahead while the others had their turn
+    cpu_seconds = getattr(runner, "cpu_seconds", time.process_time)
+    started, work = time.perf_counter(), cpu_seconds()
+    runner.run(case.steps)
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - work}
