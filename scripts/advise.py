@@ -17,33 +17,22 @@ import command_line
 import rich.console
 import rich.table
 
-from jaxcnn.data import check_source, open_source
-
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command_line.add_network_arguments(parser)
-    parser.add_argument("--dataset", required=True, help="a TFDS name, folder:PATH, or digits")
-    parser.add_argument("--train-split", default="train", help="default: train")
-    parser.add_argument("--eval-split", default="test", help="for the config only (test)")
-    parser.add_argument("--data-dir", help="where TFDS datasets lie")
+    command_line.add_probe_arguments(parser, eval_help="for the config only (test)")
     parser.add_argument("--most", type=int, default=1000, help="examples that are probed (1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample and the folds (0)")
-    parser.add_argument("--batch-size", type=int, default=256, help="of the features (256)")
     parser.add_argument("--config", type=pathlib.Path, help="write a config for train.py here")
-    parser.add_argument("--json", type=pathlib.Path, help="write the advice to this file")
     options = parser.parse_args(arguments)
-    for name in ("most", "batch_size"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} must be >= 1.")
+    command_line.check_at_least(options, "most", 1)
+    command_line.check_at_least(options, "batch_size", 1)
 
     from jaxcnn import probe
 
     network = command_line.load_network(options)
-    source = open_source(options.dataset, options.train_split, data_dir=options.data_dir)
-    check_source(source, num_classes=len(source.class_names), batch_size=1)
+    source = command_line.open_train_split(options)
     advice = probe.advise(
         network.model,
         network.variables,

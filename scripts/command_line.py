@@ -163,6 +163,27 @@ def open_data(options: argparse.Namespace, network):
     return open_eval_source(dataset, split, data_dir=folder)
 
 
+def add_probe_arguments(parser: argparse.ArgumentParser, *, eval_help: str) -> None:
+    """A network, and the data that a classifier on its features is fitted to."""
+    add_network_arguments(parser)
+    parser.add_argument("--dataset", required=True, help="a TFDS name, folder:PATH, or digits")
+    parser.add_argument("--train-split", default="train", help="default: train")
+    parser.add_argument("--eval-split", default="test", help=eval_help)
+    parser.add_argument("--data-dir", help="where TFDS datasets lie")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
+    parser.add_argument("--batch-size", type=int, default=256, help="of the features (256)")
+    parser.add_argument("--json", type=pathlib.Path, help="write what was found to this file")
+
+
+def open_train_split(options: argparse.Namespace):
+    """The training split that `add_probe_arguments` asked for, its labels checked."""
+    from jaxcnn.data import check_source, open_source
+
+    source = open_source(options.dataset, options.train_split, data_dir=options.data_dir)
+    check_source(source, num_classes=len(source.class_names), batch_size=1)
+    return source
+
+
 def check_at_least(options: argparse.Namespace, name: str, least: int) -> None:
     """Raises ValueError if a number among the arguments is too small."""
     value = getattr(options, name)

@@ -16,37 +16,28 @@ import command_line
 import rich.console
 import rich.table
 
-from jaxcnn.data import check_source, open_source
+from jaxcnn.data import open_source
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command_line.add_network_arguments(parser)
-    parser.add_argument("--dataset", required=True, help="a TFDS name, folder:PATH, or digits")
-    parser.add_argument("--train-split", default="train", help="default: train")
-    parser.add_argument("--eval-split", default="test", help="default: test; none scores nothing")
-    parser.add_argument("--data-dir", help="where TFDS datasets lie")
+    command_line.add_probe_arguments(parser, eval_help="default: test; none scores nothing")
     parser.add_argument("--solver", choices=("lbfgs", "sgd"), default="lbfgs")
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds and of sgd (0)")
-    parser.add_argument("--batch-size", type=int, default=256, help="of the features (256)")
     parser.add_argument("--output", type=pathlib.Path, help="a new folder for the network")
-    parser.add_argument("--json", type=pathlib.Path, help="write the scores to this file")
     options = parser.parse_args(arguments)
-    for name in ("folds", "batch_size"):
-        if getattr(options, name) < (2 if name == "folds" else 1):
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} is too small.")
+    command_line.check_at_least(options, "folds", 2)
+    command_line.check_at_least(options, "batch_size", 1)
 
     from jaxcnn import probe
 
     network = command_line.load_network(options)
-    train = open_source(options.dataset, options.train_split, data_dir=options.data_dir)
+    train = command_line.open_train_split(options)
     test = None
     if options.eval_split != "none":
         test = open_source(options.dataset, options.eval_split, data_dir=options.data_dir)
-    check_source(train, num_classes=len(train.class_names), batch_size=1)
     result = probe.probe(
         network.model,
         network.variables,

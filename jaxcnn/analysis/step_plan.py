@@ -148,18 +148,11 @@ def plan(
     """
     model, image_size, channels = _resolve(model, image_size, channels)
     if memory is None:
-        memory = memory_plan(
-            model,
-            image_size=image_size,
-            batch_size=batch_size,
-            channels=channels,
-            devices=devices,
-        )
+        shape: dict[str, Any] = {"image_size": image_size, "channels": channels}
+        memory = memory_plan(model, batch_size=batch_size, devices=devices, **shape)
     if step is None or arguments is None:
         step, arguments = _sgd(model, image_size, channels, devices)
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit} cannot work: give the bytes of one device.")
-    room = Limit(limit, "as given") if limit is not None else _limit()
+    room = _limit(limit)
     unit = multiple or devices
 
     def whole(batch: int) -> int:
@@ -168,20 +161,30 @@ def plan(
     if not compile:
         best = whole(largest_batch(memory, room.bytes))
         return Plan(memory, None, room, best, measured=False)
-    compiled = compiled_memory(step, *arguments(batch_size))
 
-    def measure(batch: int) -> int:
-        return compiled_memory(step, *arguments(batch)).total
+    def measure(batch: int) -> CompiledMemory:
+        return compiled_memory(step, *arguments(batch))
 
+    compiled = measure(batch_size)
+    best = _largest_measured(memory, compiled, room.bytes, whole, lambda n: measure(n).total)
+    return Plan(memory, compiled, room, best, measured=True)
+
+
+def _largest_measured(
+    memory: MemoryPlan,
+    compiled: CompiledMemory,
+    room: int,
+    whole: Callable[[int], int],
+    measure: Callable[[int], int],
+) -> int:
+    """The largest batch whose compiled step fits, in at most two more compilations."""
     # What XLA needs for one more example is known better from one compilation than by formula.
     spare = max(1, compiled.total - memory.fixed - memory.batch)
-    best = whole(largest_batch(dataclasses.replace(memory, activations=spare), room.bytes))
-    if best > batch_size and measure(best) > room.bytes:
-        best = whole(int(best * 0.9))
-        best = best if best > batch_size and measure(best) <= room.bytes else batch_size
-    if best <= batch_size and compiled.total <= room.bytes:
-        best = batch_size
-    return Plan(memory, compiled, room, best, measured=True)
+    guess = whole(largest_batch(dataclasses.replace(memory, activations=spare), room))
+    for best in (guess, whole(int(guess * 0.9))):
+        if best > memory.batch_size and measure(best) <= room:
+            return best
+    return memory.batch_size if compiled.total <= room else min(guess, memory.batch_size)
 
 
 def _resolve(
@@ -197,7 +200,11 @@ def _resolve(
     return model, image_size, channels or 3
 
 
-def _limit() -> Limit:
+def _limit(given: int | None) -> Limit:
+    if given is not None:
+        if given < 1:
+            raise ValueError(f"limit={given} cannot work: give the bytes of one device.")
+        return Limit(given, "as given")
     found = device_bytes()
     if found is not None:
         return Limit(found, "as the device says")

@@ -162,40 +162,10 @@ def load_run(
     workdir = pathlib.Path(workdir).resolve()
     config, class_names = saved_config(workdir)
     model, preprocess = make_model(config, len(class_names)), make_preprocess(config.data)
-    plan = plan_of(config, model)
-    # The schedule does not change the state's structure; any constant one serves.
-    optimizer = make_optimizer(config.optimizer, lambda step: 0.0, plan.factors)
-    template = jax.eval_shape(
-        functools.partial(
-            create_state,
-            model,
-            optimizer,
-            (*preprocess.image_size, preprocess.channels),
-            seed=0,
-            ema=config.ema is not None,
-            plan=plan,
-        )
-    )
-    # A run may have been trained on devices that are not here. Every process takes part in the
-    # reading, so with several the arrays are to lie on all devices; else one is enough.
-    limit = 1 if jax.process_count() == 1 else None
-    template = parallel.make_mapping(limit=limit).abstract_state(template)
+    template = _abstract_state(config, model, preprocess)
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints, read_only=True)
     try:
-        steps = checkpoints.steps()
-        if not steps:
-            raise FileNotFoundError(f"{workdir} has no checkpoint yet; train it first.")
-        if checkpoint == "last":
-            step = steps[-1]
-        elif checkpoint == "best":
-            best = checkpoints.best_step()
-            step = steps[-1] if best is None else best
-        elif checkpoint in steps:
-            step = checkpoint
-        else:
-            raise FileNotFoundError(
-                f"{workdir} has no checkpoint of step {checkpoint}; it has {steps}."
-            )
+        step = _find_step(checkpoints, checkpoint, workdir)
         state = checkpoints.restore(step, template).state
     finally:
         checkpoints.close()
@@ -209,3 +179,34 @@ def load_run(
         step=step,
         config=config,
     )
+
+
+def _abstract_state(config: TrainConfig, model: nn.Module, preprocess: Preprocess) -> Any:
+    """The shapes of a run's state, on devices that are here."""
+    plan = plan_of(config, model)
+    # The schedule does not change the state's structure; any constant one serves.
+    optimizer = make_optimizer(config.optimizer, lambda step: 0.0, plan.factors)
+    shape = (*preprocess.image_size, preprocess.channels)
+    make = functools.partial(
+        create_state, model, optimizer, shape, seed=0, ema=config.ema is not None, plan=plan
+    )
+    # A run may have been trained on devices that are not here. Every process takes part in the
+    # reading, so with several the arrays are to lie on all devices; else one is enough.
+    limit = 1 if jax.process_count() == 1 else None
+    return parallel.make_mapping(limit=limit).abstract_state(jax.eval_shape(make))
+
+
+def _find_step(
+    checkpoints: Checkpoints, which: Literal["last", "best"] | int, workdir: pathlib.Path
+) -> int:
+    steps = checkpoints.steps()
+    if not steps:
+        raise FileNotFoundError(f"{workdir} has no checkpoint yet; train it first.")
+    if which == "best":
+        best = checkpoints.best_step()
+        return steps[-1] if best is None else best
+    if which == "last":
+        return steps[-1]
+    if which not in steps:
+        raise FileNotFoundError(f"{workdir} has no checkpoint of step {which}; it has {steps}.")
+    return which

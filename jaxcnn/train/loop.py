@@ -281,17 +281,10 @@ def fit(
         stop = stack.enter_context(StopRequest())
         stack.enter_context(startup.compiled_programs_in(config.compilation_cache))
         setup = prepare(config, devices)
-        locks: list[FolderLock] = []
-
-        def claim() -> int:
-            locks.append(stack.enter_context(FolderLock(workdir)))
-            write_config(workdir, config, tuple(setup.source.class_names))
-            return 0
-
-        processes.from_main(claim)
+        lock = _claim(stack, workdir, setup)
         watchdog = stack.enter_context(Watchdog(config.watchdog_seconds))
         profile = Profile(workdir / "profile", profile_steps)
-        run = _Run(setup, workdir, stop, watchdog, locks[0] if locks else None, on_batch, profile)
+        run = _Run(setup, workdir, stop, watchdog, lock, on_batch, profile)
         try:
             run.log.say(_opening(setup))
             run.train()
@@ -309,6 +302,19 @@ def fit(
     name = stop.signal.name if stop.signal else None
     run.log.say(f"stopped by {name} at step {run.step}; the same command resumes from there")
     return RunResult("interrupted", run.step, None, state, name)
+
+
+def _claim(stack: contextlib.ExitStack, workdir: pathlib.Path, setup: Setup) -> FolderLock | None:
+    """The main process takes the folder until the stack unwinds, and writes the config."""
+    locks: list[FolderLock] = []
+
+    def take() -> int:
+        locks.append(stack.enter_context(FolderLock(workdir)))
+        write_config(workdir, setup.config, tuple(setup.source.class_names))
+        return 0
+
+    processes.from_main(take)
+    return locks[0] if locks else None
 
 
 def _opening(setup: Setup) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import optax
+from flax import linen as nn
 
 from jaxcnn import parallel
 from jaxcnn.data import Order, Source, check_source, open_source
@@ -20,6 +21,7 @@ from jaxcnn.train.optimizer import make_optimizer, make_schedule
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.state import TrainState, create_state
 from jaxcnn.train.step import Task, train_step
+from jaxcnn.transfer import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,26 @@ def _open_splits(data: DataConfig) -> tuple[Source, Source]:
     )
 
 
+def _check_pairs(config: TrainConfig, mapping: parallel.DeviceMapping) -> None:
+    if config.data.augment.mixes and config.batch_size // mapping.size // config.accumulate % 2:
+        raise ValueError(
+            f"data.mixup and data.cutmix pair neighbours: batch_size={config.batch_size} must be "
+            f"a multiple of {2 * mapping.size * config.accumulate}, twice the devices times "
+            "accumulate."
+        )
+
+
+def _check_splits(config: TrainConfig, source: Source, eval_source: Source) -> None:
+    num_classes = len(source.class_names)
+    check_source(source, num_classes=num_classes, batch_size=config.batch_size)
+    check_source(eval_source, num_classes=num_classes, batch_size=1)
+    if tuple(eval_source.class_names) != tuple(source.class_names):
+        raise ValueError(
+            f"{config.data.train_split!r} and {config.data.eval_split!r} of "
+            f"{config.data.dataset!r} have different classes; give each the same class folders."
+        )
+
+
 def prepare(
     config: TrainConfig,
     devices: list[jax.Device] | None = None,
@@ -108,21 +130,9 @@ def prepare(
     """
     mapping = parallel.make_mapping(config.mapping, devices, limit=config.num_devices)
     mapping.check_batch_size(config.batch_size, config.accumulate)
-    if config.data.augment.mixes and config.batch_size // mapping.size // config.accumulate % 2:
-        raise ValueError(
-            f"data.mixup and data.cutmix pair neighbours: batch_size={config.batch_size} must be "
-            f"a multiple of {2 * mapping.size * config.accumulate}, twice the devices times "
-            "accumulate."
-        )
+    _check_pairs(config, mapping)
     source, eval_source = sources or _open_splits(config.data)
-    num_classes = len(source.class_names)
-    check_source(source, num_classes=num_classes, batch_size=config.batch_size)
-    check_source(eval_source, num_classes=num_classes, batch_size=1)
-    if tuple(eval_source.class_names) != tuple(source.class_names):
-        raise ValueError(
-            f"{config.data.train_split!r} and {config.data.eval_split!r} of "
-            f"{config.data.dataset!r} have different classes; give each the same class folders."
-        )
+    _check_splits(config, source, eval_source)
     total_steps = config.length.to_steps(len(source), config.batch_size)
     schedule = make_schedule(
         config.optimizer,
@@ -130,15 +140,39 @@ def prepare(
         batch_size=config.batch_size,
         total_steps=total_steps,
     )
-    plain = make_model(config, num_classes)
+    plain = make_model(config, len(source.class_names))
     plan = plan_of(config, plain)
+    setup = Setup(
+        config=config,
+        source=source,
+        eval_source=eval_source,
+        preprocess=make_preprocess(config.data),
+        order=Order(len(source), config.batch_size, config.seed),
+        mapping=mapping,
+        schedule=schedule,
+        task=_make_task(config, plain, plan, schedule, mapping),
+        total_steps=total_steps,
+        pretrained=load_pretrained(config, plain, plan, tuple(source.class_names)),
+    )
+    check_dispatch(setup)
+    return setup
+
+
+def _make_task(
+    config: TrainConfig,
+    plain: nn.Module,
+    plan: Plan,
+    schedule: optax.Schedule,
+    mapping: parallel.DeviceMapping,
+) -> Task:
+    """What a step does: the model with BatchNorm's scope set, the optimizer, the augmentation."""
     by_device = config.batchnorm == "device"
     model = with_norm(
         plain,
         groups=mapping.shards if by_device else 1,
         axis_name=None if by_device else mapping.axis_name,
     )
-    task = Task(
+    return Task(
         model=model,
         optimizer=make_optimizer(config.optimizer, schedule, plan.factors),
         mean=config.data.mean,
@@ -155,17 +189,3 @@ def prepare(
         skip=config.max_skipped_steps > 0,
         gathered=mapping.gathered,
     )
-    setup = Setup(
-        config=config,
-        source=source,
-        eval_source=eval_source,
-        preprocess=make_preprocess(config.data),
-        order=Order(len(source), config.batch_size, config.seed),
-        mapping=mapping,
-        schedule=schedule,
-        task=task,
-        total_steps=total_steps,
-        pretrained=load_pretrained(config, plain, plan, tuple(source.class_names)),
-    )
-    check_dispatch(setup)
-    return setup
