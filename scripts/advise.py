@@ -19,7 +19,7 @@ import rich.table
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command_line.add_probe_arguments(parser, eval_help="for the config only (test)")
@@ -30,19 +30,38 @@ def main(arguments: list[str]) -> int:
     command_line.check_at_least(options, "batch_size", 1)
 
     from jaxcnn import probe
+    from jaxcnn.evaluation import Outputs
 
+    outputs = Outputs()
+    for path in filter(None, (options.json, options.config)):
+        outputs.check(path)
     network = command_line.load_network(options)
-    source = command_line.open_train_split(options)
     advice = probe.advise(
         network.model,
         network.variables,
-        source,
+        command_line.open_train_split(options),
         network.preprocess,
         weights=options.network,
         most=options.most,
         seed=options.seed,
         batch_size=options.batch_size,
     )
+    data = {
+        name: getattr(options, name)
+        for name in ("dataset", "train_split", "eval_split", "data_dir")
+    }
+    if options.config:
+        text = probe.recipe_text(advice, network.name, network.preprocess, **data)
+        outputs.add(options.config, text)
+    if options.json:
+        outputs.add(options.json, json.dumps(advice.to_dict(), indent=2) + "\n")
+    outputs.commit()
+    _print(advice)
+    print("\n" + "\n".join(probe.commands(advice, network.name, config=options.config, **data)))
+    return 0
+
+
+def _print(advice) -> None:
     console = rich.console.Console()
     table = rich.table.Table("features", "channels", "top-1, cross-validated", "untrained")
     for depth in advice.depths:
@@ -50,27 +69,6 @@ def main(arguments: list[str]) -> int:
         table.add_row(depth.tap, str(depth.channels), top1, f"{depth.random:.1%}")
     console.print(table)
     console.print("\n".join(advice.lines()), soft_wrap=True, highlight=False)
-    if options.config:
-        text = probe.recipe_text(
-            advice,
-            network.name,
-            network.preprocess,
-            dataset=options.dataset,
-            train_split=options.train_split,
-            eval_split=options.eval_split,
-        )
-        options.config.write_text(text)
-    commands = probe.commands(
-        advice,
-        network.name,
-        dataset=options.dataset,
-        splits=(options.train_split, options.eval_split),
-        config=options.config,
-    )
-    print("\n" + "\n".join(commands))
-    if options.json:
-        options.json.write_text(json.dumps(advice.to_dict(), indent=2) + "\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from jaxcnn.evaluation import Comparison, Outputs, compare, read_predictions
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("first", type=pathlib.Path, metavar="A", help="one model's predictions")

@@ -17,7 +17,7 @@ PHOTOS = 10
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
+    parse = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command_line.add_network_arguments(parse)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 
 import command_line
@@ -15,7 +14,7 @@ from jaxcnn.data.augment import normalize
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     command_line.add_network_arguments(parser)
     parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")

@@ -8,14 +8,14 @@ python scripts/prepare_data.py --list
 from __future__ import annotations
 
 import argparse
-import sys
 
-from jaxcnn.data.errors import DataError
+import command_line
+
 from jaxcnn.data.prepare import convert, format_prepared, prepare
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+def main(arguments: list[str]) -> int:
+    parser = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -29,18 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="where to write (with --list: where to look first)")
     parser.add_argument("--manual-dir", help="files that were downloaded by hand (imagenet2012)")
     options = parser.parse_args(arguments)
-    try:
-        if options.list:
-            print(format_prepared(options.data_dir))
-        elif options.convert:
-            print(convert(options.convert, data_dir=options.data_dir))
-        else:
-            print(prepare(options.name, data_dir=options.data_dir, manual_dir=options.manual_dir))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.list:
+        print(format_prepared(options.data_dir))
+    elif options.convert:
+        print(convert(options.convert, data_dir=options.data_dir))
+    else:
+        print(prepare(options.name, data_dir=options.data_dir, manual_dir=options.manual_dir))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.run(main)

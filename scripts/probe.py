@@ -20,7 +20,7 @@ from jaxcnn.data import open_source
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command_line.add_probe_arguments(parser, eval_help="default: test; none scores nothing")
@@ -32,7 +32,13 @@ def main(arguments: list[str]) -> int:
     command_line.check_at_least(options, "batch_size", 1)
 
     from jaxcnn import probe
+    from jaxcnn.evaluation import Outputs
 
+    outputs = Outputs()
+    if options.json:
+        outputs.check(options.json)
+    if options.output:
+        probe.check_new_folder(options.output)
     network = command_line.load_network(options)
     train = command_line.open_train_split(options)
     test = None
@@ -63,7 +69,8 @@ def main(arguments: list[str]) -> int:
         table.add_row(name, str(value))
     rich.console.Console().print(table)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        outputs.add(options.json, json.dumps(report, indent=2) + "\n")
+    outputs.commit()
     return 0
 
 

@@ -9,6 +9,7 @@ from jaxcnn.probe.classifier import cross_validate as cross_validate
 from jaxcnn.probe.classifier import fit_classifier as fit_classifier
 from jaxcnn.probe.features import Features as Features
 from jaxcnn.probe.features import compute_features as compute_features
+from jaxcnn.probe.head import check_new_folder as check_new_folder
 from jaxcnn.probe.head import save_folder as save_folder
 from jaxcnn.probe.head import with_head as with_head
 from jaxcnn.probe.recipe import commands as commands

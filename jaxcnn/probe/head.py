@@ -38,6 +38,13 @@ def _is_auxiliary(name: str) -> bool:
     return name.startswith("aux")
 
 
+def check_new_folder(folder: str | os.PathLike[str]) -> None:
+    """Raises FileExistsError if something lies at the path already, other than an empty folder."""
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already; name another folder.")
+
+
 def save_folder(
     folder: str | os.PathLike[str],
     name: str,
@@ -54,12 +61,11 @@ def save_folder(
       FileExistsError: the folder holds something already.
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already; name another folder.")
+    check_new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = preprocess.image_size
     weights.save(folder / weights.hub.WEIGHTS, variables, model, image_size=size)
-    config: dict[str, Any] = {
+    config = {
         "architecture": name,
         "num_classes": len(class_names),
         "label_names": list(class_names),
@@ -72,7 +78,5 @@ def save_folder(
             "interpolation": preprocess.interpolation,
         },
     }
-    if getattr(model, "aux_heads", None) is False:
-        config["model_args"] = {"aux_heads": False}
     (folder / weights.hub.CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     return folder

@@ -23,6 +23,7 @@ def config() -> TrainConfig:
             dataset={dataset!r},
             train_split={train_split!r},
             eval_split={eval_split!r},
+            data_dir={data_dir!r},
             image_size={size!r},
             channels={channels!r},
             mean={mean!r},
@@ -48,6 +49,7 @@ def recipe_text(
     dataset: str,
     train_split: str,
     eval_split: str,
+    data_dir: str | None = None,
 ) -> str:
     """A Python file with `config()`, as `scripts/train.py` takes it.
 
@@ -62,6 +64,7 @@ def recipe_text(
         dataset=dataset,
         train_split=train_split,
         eval_split=eval_split,
+        data_dir=data_dir,
         size=preprocess.image_size,
         rate=0.05 if advice.transfer.regime == "linear_probe" else 0.02,
         batch_size=batch_size,
@@ -78,17 +81,18 @@ def commands(
     model: str,
     *,
     dataset: str,
-    splits: tuple[str, str],
+    train_split: str,
+    eval_split: str,
+    data_dir: str | None = None,
     config: str | os.PathLike[str] | None = None,
 ) -> list[str]:
     """What to type next; with `config`, the file that `recipe_text` was written to."""
     found = []
     if advice.transfer.regime == "linear_probe":
-        found.append(
-            f"python scripts/probe.py {shlex.quote(str(advice.transfer.weights))} --model {model} "
-            f"--dataset {shlex.quote(dataset)} --train-split {shlex.quote(splits[0])} "
-            f"--eval-split {shlex.quote(splits[1])} --output NEW_FOLDER"
-        )
+        given = [str(advice.transfer.weights), "--model", model, "--dataset", dataset]
+        given += ["--train-split", train_split, "--eval-split", eval_split]
+        given += ["--data-dir", data_dir] if data_dir else []
+        found.append(f"python scripts/probe.py {shlex.join(given)} --output NEW_FOLDER")
     if config is not None:
         found.append(f"python scripts/train.py {shlex.quote(os.fspath(config))}")
     else:

@@ -97,11 +97,8 @@ def _load_weights(
     if name is None:
         raise ValueError(f"{source} does not say which network it is of; name it (--model NAME).")
     info = model_info(name)
-    classes = weights.num_classes(found.path, create_model(name)) or 0
-    model = create_model(name, num_classes=classes)
-    arguments = found.config.get("model_args")
-    if isinstance(arguments, dict) and arguments.get("aux_heads") is False:
-        model = model.clone(aux_heads=False)
+    fields = weights.decided_fields(found.path, create_model(name))
+    model = create_model(name, **fields)
     gray = info.channels == 1
     default = Preprocess(
         image_size=info.image_size,
@@ -116,7 +113,7 @@ def _load_weights(
         model=model,
         variables=weights.load(found.path, model),
         preprocess=preprocess or found.preprocess or default,
-        class_names=_names(found.config.get("label_names"), classes),
+        class_names=_names(found.config.get("label_names"), fields["num_classes"]),
         source=str(source),
         sha256=found.sha256,
     )

@@ -7,8 +7,8 @@ from jaxcnn.weights.convert import from_torch as from_torch
 from jaxcnn.weights.convert import names as names
 from jaxcnn.weights.convert import to_torch as to_torch
 from jaxcnn.weights.errors import WeightsError as WeightsError
+from jaxcnn.weights.files import decided_fields as decided_fields
 from jaxcnn.weights.files import load as load
-from jaxcnn.weights.files import num_classes as num_classes
 from jaxcnn.weights.files import read as read
 from jaxcnn.weights.files import save as save
 from jaxcnn.weights.files import write as write

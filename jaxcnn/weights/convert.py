@@ -163,6 +163,9 @@ def assemble(
     if options.new_head is not None:
         prefixes = tuple(naming.prefix(head) for head in table.heads)
         replaced = {name for name in {*found, *described} if name.startswith(prefixes)}
+        auxiliary = _auxiliary(table, found)
+        # Auxiliary heads that the weights lack start anew with the head.
+        replaced |= auxiliary if auxiliary.isdisjoint(described) else set()
     wanted = {name: entry for name, entry in found.items() if name not in replaced}
     unused = _unused(described, wanted, naming.counters(ours), replaced, options.ignore)
     problems = _mismatches(described, wanted) + [f"left over: {name}" for name in unused]
@@ -189,17 +192,16 @@ def assemble(
     return unflatten_dict(flat)
 
 
-def head_size(described: Mapping[str, Any], model: nn.Module) -> int | None:
-    """The number of classes that a file's weights tell apart; None where they have no head.
-
-    Args:
-      described: by name, anything that has `shape`.
-      model: a network of the same family, of any number of classes.
-    """
+def decided_fields(described: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """As `jaxcnn.weights.decided_fields`, of arrays that have a `shape`, by name."""
     size = _size(model, None)
     naming, table = _detect(described, model, size), tables(model, size)["torch"]
     name = naming.name(("params", table.heads[0], "bias"))
-    return int(described[name].shape[0]) if name in described else None
+    classes = int(described[name].shape[0]) if name in described else 0
+    auxiliary = _auxiliary(table, naming.entries(layout.shapes(model, size, model.spec.channels)))
+    # torchvision leaves the auxiliary heads out of the network after training.
+    without = bool(auxiliary) and auxiliary.isdisjoint(described)
+    return {"num_classes": classes} | ({"aux_heads": False} if without else {})
 
 
 def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
@@ -258,6 +260,12 @@ def _first(
     return channels or model.spec.channels, name
 
 
+def _auxiliary(table: Table, entries: Mapping[str, Entry]) -> set[str]:
+    """The names of all arrays of auxiliary heads."""
+    modules = {head.partition("/")[0] for head in table.heads if "/" in head}
+    return {name for name, entry in entries.items() if entry.path[1] in modules}
+
+
 def _unused(
     described: Mapping[str, Any],
     wanted: Mapping[str, Entry],
@@ -311,6 +319,9 @@ def _report(
             f"Another number of classes? num_classes={classes} fits the weights; "
             "new_head=jax.random.key(0) starts that layer anew."
         )
+    auxiliary = _auxiliary(table, wanted)
+    if auxiliary and auxiliary.isdisjoint(described):
+        lines.append("The weights have no auxiliary heads: aux_heads=False leaves them out.")
     if unused and len(unused) == len(problems):
         modules = sorted({n.partition(".")[0] + ".*" for n in unused})
         lines.append(f"To leave keys out on purpose: ignore={tuple(modules)!r}.")

@@ -18,7 +18,8 @@ import safetensors
 import safetensors.numpy
 from flax import linen as nn
 
-from jaxcnn.weights.convert import Options, assemble, head_size, to_torch
+from jaxcnn.weights import convert
+from jaxcnn.weights.convert import Options, assemble, to_torch
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.hub import locate
 from jaxcnn.weights.tables import Size
@@ -69,18 +70,22 @@ def load(path: str | os.PathLike[str], model: nn.Module, **options: Any) -> dict
         return assemble(headers, get, model, chosen)
 
 
-def num_classes(path: str | os.PathLike[str], model: nn.Module) -> int | None:
-    """How many classes the weights of a file tell apart; None where they have no head.
+def decided_fields(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:
+    """The fields of a network that a file of weights decides, for `model.clone`.
 
     Args:
       path: as for `load`; only the file's header is read.
       model: a network of the same family, of any number of classes.
 
+    Returns:
+      `num_classes`, 0 where the weights have no head; and `aux_heads=False` where the network
+      has auxiliary heads and the weights have none.
+
     Raises:
       WeightsError: as `load`.
     """
     with _open(locate(path)) as (headers, _):
-        return head_size(headers, model)
+        return convert.decided_fields(headers, model)
 
 
 def save(

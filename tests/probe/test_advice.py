@@ -68,17 +68,18 @@ def test_each_case_of_the_table_gives_a_config_that_trains_so(similar, enough, r
     assert transfer.regime == regime and reason.endswith(".")
     depth = probe.Depth("last", 64, 0.9, 0.01, 0.5)
     advice = probe.Advice(500, 20, (depth,), 0.1, 0.8, similar, enough, transfer, reason)
-    text = probe.recipe_text(
-        advice, "cifar_resnet20", SIZE, dataset="digits", train_split="train", eval_split="test"
-    )
+    data = {"dataset": "digits", "train_split": "a", "eval_split": "b", "data_dir": "/d d"}
+    text = probe.recipe_text(advice, "cifar_resnet20", SIZE, **data)
     scope: dict = {}
     exec(text, scope)
     config = scope["config"]()
     assert isinstance(config, TrainConfig) and config.transfer == transfer
     assert config.data.image_size == (8, 8) and config.data.mean == (0.5,)
-    words = " ".join(probe.commands(advice, "cifar_resnet20", dataset="d", splits=("a", "b")))
+    assert {name: getattr(config.data, name) for name in data} == data
+    words = " ".join(probe.commands(advice, "cifar_resnet20", **data))
     assert "--transfer.weights net.safetensors" in words
     assert ("scripts/probe.py" in words) is (regime == "linear_probe")
+    assert ("--data-dir '/d d'" in words) is (regime == "linear_probe")
     if transfer.stage_decay != 1:
         assert "--transfer.stage-decay 0.5" in words
     assert dataclasses.asdict(advice)["transfer"]["weights"] == "net.safetensors"

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import recipe
 
-from jaxcnn.models import create_model
+import jaxcnn
+from jaxcnn.models import create_model, googlenet
 from jaxcnn.models.cifar_resnet import CifarResNet, Spec
-from jaxcnn.weights import WeightsError, from_torch, names, to_torch
+from jaxcnn.weights import (
+    WeightsError,
+    decided_fields,
+    from_torch,
+    layout,
+    names,
+    to_torch,
+    write,
+)
 
 SPEC = Spec(8, "B")
 
@@ -98,3 +107,51 @@ def test_new_heads_of_googlenet_are_three():
     assert [head["bias"].shape for head in heads] == [(5,)] * 3
     assert all(np.any(head["kernel"]) for head in heads)
     assert not np.any(adapted["aux1"]["dense"]["kernel"])
+
+
+@pytest.fixture
+def slim_googlenet(monkeypatch):
+    """A GoogLeNet of one module a stage, so that its weights are small."""
+    few = {stage: {"a": googlenet.STAGES[stage]["a"]} for stage in googlenet.STAGES}
+    monkeypatch.setattr(googlenet, "STAGES", few)
+    monkeypatch.setattr(googlenet, "AUX_AFTER", {"inception4a": "aux1"})
+    layout.shapes.cache_clear()
+    yield
+    layout.shapes.cache_clear()
+
+
+def test_weights_without_auxiliary_heads_give_a_network_without(slim_googlenet, tmp_path):
+    bare = create_model("googlenet_paper", num_classes=7, aux_heads=False)
+    state_dict = {key: recipe.tensor(key, shape) for key, shape in names(bare).items()}
+    write(tmp_path / "net.safetensors", state_dict)
+    network = jaxcnn.load_network(tmp_path / "net.safetensors", "googlenet_paper")
+    assert network.model.num_classes == 7 and network.model.aux_heads is False
+    back = to_torch(network.variables, network.model)
+    assert back.keys() == state_dict.keys()
+    np.testing.assert_array_equal(back["fc.weight"], state_dict["fc.weight"])
+
+    whole = create_model("googlenet_paper", num_classes=7)
+    assert len(names(whole)) == len(state_dict) + 6
+    with pytest.raises(WeightsError, match=r"missing: aux1[\s\S]*aux_heads=False leaves them out"):
+        from_torch(state_dict, whole)
+    # With a new head the auxiliary ones start anew too, so that fine-tuning has them.
+    adapted = from_torch(state_dict, whole, new_head=jax.random.key(0))["params"]
+    assert np.std(adapted["aux1"]["dense"]["kernel"]) > 0
+    np.testing.assert_array_equal(
+        adapted["stem_layer1"]["conv"]["kernel"],
+        network.variables["params"]["stem_layer1"]["conv"]["kernel"],
+    )
+
+
+def test_weights_with_auxiliary_heads_give_a_network_with_them(slim_googlenet, tmp_path):
+    whole = create_model("googlenet_paper", num_classes=7)
+    state_dict = {key: recipe.tensor(key, shape) for key, shape in names(whole).items()}
+    write(tmp_path / "net.safetensors", state_dict)
+    assert decided_fields(tmp_path / "net.safetensors", whole) == {"num_classes": 7}
+    bare = create_model("googlenet_paper", num_classes=7, aux_heads=False)
+    with pytest.raises(WeightsError, match=r"left over: aux1[\s\S]*ignore=\('aux1\.\*',\)"):
+        from_torch(state_dict, bare)
+    # Half of an auxiliary head is damage, not a choice.
+    del state_dict["aux1.fc2.bias"]
+    with pytest.raises(WeightsError, match=r"1 mismatches\.\s+missing: aux1\.fc2\.bias"):
+        from_torch(state_dict, whole)
