@@ -23,6 +23,8 @@ class NormConfig:
         its own statistics; with as many groups as a mesh has devices, by each device's own.
       unbiased: keep the running variance with n / (n - 1), as PyTorch does; the batch itself is
         normalised with the biased variance either way.
+      precision: the type that it computes in. PyTorch takes sums in float64 on a CPU; so does
+        this with `jnp.float64`, where JAX's 64 bits are switched on (`jax_enable_x64`).
     """
 
     momentum: float = 0.9
@@ -30,12 +32,15 @@ class NormConfig:
     axis_name: str | None = None
     groups: int = 1
     unbiased: bool = False
+    precision: Any = jnp.float32
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum} weights the old value: use [0, 1).")
         if self.groups < 1:
             raise ValueError(f"groups={self.groups} must be at least 1.")
+        if jnp.dtype(self.precision) not in (jnp.float32, jnp.float64):
+            raise ValueError(f"precision={self.precision} must be float32 or float64.")
 
 
 class BatchNorm(nn.Module):
@@ -54,6 +59,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         config, shape = self.config, (x.shape[-1],)
+        if jax.dtypes.canonicalize_dtype(config.precision) != config.precision:
+            raise ValueError("BatchNorm's precision=float64 needs jax_enable_x64; switch that on.")
         mean_average = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var_average = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale = self.param("scale", self.scale_init, shape, self.param_dtype)
@@ -76,7 +83,8 @@ class BatchNorm(nn.Module):
             kept = var * (count / max(count - 1, 1)) if config.unbiased else var
             for average, batch in ((mean_average, mean), (var_average, kept)):
                 batch = jnp.mean(batch.reshape(config.groups, -1), axis=0) if many else batch
-                average.value = config.momentum * average.value + (1 - config.momentum) * batch
+                new = config.momentum * average.value + (1 - config.momentum) * batch
+                average.value = new.astype(average.value.dtype)
         return y
 
     def _moments(self, x: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array, int]:
@@ -90,8 +98,8 @@ class BatchNorm(nn.Module):
         # Any shift gives the same variance; one near the mean keeps the difference of squares
         # from cancelling where a channel's mean is large beside its deviation.
         shift = jax.lax.stop_gradient(shift)
-        x = x.astype(jnp.float32) - shift
-        # Mean and mean of squares in one pass over memory; float32 keeps what bf16 would lose.
+        x = x.astype(self.config.precision) - shift
+        # Mean and mean of squares in one pass over memory, in no less than float32.
         mean = jnp.mean(x, axes, keepdims=many)
         square = jnp.mean(jnp.square(x), axes, keepdims=many)
         if self.config.axis_name is not None and not self.is_initializing():
@@ -102,10 +110,13 @@ class BatchNorm(nn.Module):
     def _affine(
         self, x: jax.Array, mean: Any, var: Any, scale: jax.Array, bias: jax.Array, dtype: Any
     ) -> jax.Array:
-        factor = jax.lax.rsqrt(var + self.config.epsilon) * scale.astype(jnp.float32)
+        x, mean, var, scale, bias = (
+            a.astype(self.config.precision) for a in (x, mean, var, scale, bias)
+        )
+        factor = jax.lax.rsqrt(var + self.config.epsilon) * scale
         # The same value whatever the centre, which is a constant to the gradient: the gradients of
         # mean, scale and bias then need two sums over the batch where they would take three.
         center = jax.lax.stop_gradient(mean)
-        offset = bias.astype(jnp.float32) - (mean - center) * factor
-        y = (x.astype(jnp.float32) - center) * factor + offset
+        offset = bias - (mean - center) * factor
+        y = (x - center) * factor + offset
         return y.astype(dtype)

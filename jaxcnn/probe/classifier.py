@@ -105,10 +105,15 @@ def cross_validate(
     Folds are stratified. Nothing but the given examples is looked at: give the training split's.
 
     Raises:
-      ValueError: fewer examples of some class than two, which no fold can leave out.
+      ValueError: examples of fewer than two classes, which need no telling apart; or fewer
+        examples of some class than two, which no fold can leave out.
     """
     from sklearn.model_selection import StratifiedKFold
 
+    if len(np.unique(labels)) < 2:
+        raise ValueError(
+            f"All {len(labels)} examples are of 1 class; a classifier needs 2 or more."
+        )
     fewest = int(np.bincount(labels)[np.unique(labels)].min())
     if fewest < 2:
         raise ValueError("Cross-validation needs at least 2 examples of each class; one has 1.")

@@ -42,6 +42,21 @@ def test_running_statistics_over_three_steps_equal_numpy(unbiased):
     np.testing.assert_allclose(stats["var"], var, rtol=1e-5)
 
 
+def test_with_double_precision_only_the_outputs_are_rounded():
+    batches = _batches()
+    batches[:, :, :, :, 0] += 4000  # where float32 loses the variance's last digits
+    with jax.enable_x64(True):
+        outputs, stats = _run(NormConfig(precision=jnp.float64), batches)
+    assert outputs.dtype == stats["var"].dtype == np.float32
+    for x, y in zip(batches.astype(np.float64), outputs, strict=True):
+        exact = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
+        np.testing.assert_allclose(y, exact, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match=r"precision=float64 needs jax_enable_x64"):
+        _run(NormConfig(precision=jnp.float64), batches)
+    with pytest.raises(ValueError, match=r"must be float32 or float64"):
+        NormConfig(precision=jnp.bfloat16)
+
+
 def test_groups_are_normalised_by_their_own_statistics():
     batches = _batches(1)
     outputs, stats = _run(NormConfig(groups=4), batches)

@@ -1,9 +1,11 @@
 """Six steps of our optimizer and step on ResNet-18 are those of PyTorch's SGD.
 
 `trajectory_resnet18.npz` is float64. The losses fall from 7.8 to 0.15 on 16 images, and the path
-magnifies rounding wherever a unit near 0 falls on the other side of its ReLU. In float32 the last
-losses end 5e-4 to 2e-3 away, by the order of the 16 images (PyTorch's own: 1e-6 to 7e-4). So
-float64 shows that the arithmetic is the same, and float32 that nothing else is lost.
+magnifies rounding wherever a unit near 0 falls on the other side of its ReLU; one lies so near 0 in
+the second step that float32 decides it by the order of its sums. With BatchNorm in float64, as
+PyTorch takes its sums on a CPU, it falls where PyTorch's does and the losses stay within 1e-3 (5e-4
+to 7e-4, whatever the order of the images); all else is float32. In float32 alone they end 2e-4 to
+2e-3 away, by that order; float64 throughout shows that nothing but rounding differs.
 """
 
 from __future__ import annotations
@@ -74,14 +76,15 @@ def _away(found, golden) -> float:
     [
         # PyTorch keeps the unbiased variance: with it the whole path is the same.
         (np.float64, NormConfig(unbiased=True), 1e-5, 1e-5),
+        (np.float32, NormConfig(unbiased=True, precision=jnp.float64), 1e-3, 2e-3),
         # The default keeps the biased one, which moves the logits of evaluation by 1%.
-        (np.float32, NormConfig(), 5e-3, 0.02),
+        (np.float32, NormConfig(), 3e-3, 0.02),
     ],
-    ids=["float64-unbiased", "float32-default"],
+    ids=["float64", "float32-norm-in-float64", "float32-default"],
 )
 def test_losses_weights_and_statistics_follow_pytorch(dtype, norm, within, logits_within):
     golden = np.load(GOLDEN)
-    with jax.enable_x64(dtype == np.float64):
+    with jax.enable_x64(norm.unbiased):
         model, losses, state, images = _six_steps(dtype, norm)
         np.testing.assert_allclose(losses, golden["losses"], rtol=within)
         stem = state.batch_stats["stem_norm"]
