@@ -7,6 +7,7 @@ A test compares the page with what this gives.
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxcnn.models import create_model, list_models, model_info
 
+RESULTS = pathlib.Path(__file__).parents[1] / "benchmarks" / "results"
 PAGE = pathlib.Path(__file__).parent / "models.md"
 START, END = "<!-- {} -->", "<!-- end -->"
 
@@ -53,9 +55,22 @@ def taps() -> str:
     return "\n".join(lines)
 
 
+def compile_times() -> str:
+    """What benchmarks/compile_time.py measured."""
+    record = json.loads((RESULTS / "compile_time.json").read_text())
+    lines = ["| network | seconds | of them tracing | of all cores |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {name if ' ' in name else f'`{name}`'} | {found['seconds']} | "
+        f"{found['trace_seconds']} | {found['cpu_seconds']} |"
+        for name, found in record["networks"].items()
+    ]
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
     """The page with its tables made anew."""
-    for name, table in (("networks", networks()), ("taps", taps())):
+    tables = {"networks": networks(), "taps": taps(), "compile times": compile_times()}
+    for name, table in tables.items():
         before, rest = text.split(START.format(name))
         text = f"{before}{START.format(name)}\n{table}\n{END}{rest.split(END, 1)[1]}"
     return text
