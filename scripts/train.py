@@ -16,10 +16,6 @@ import json
 import pathlib
 
 import command_line
-import tyro
-
-from jaxcnn import processes
-from jaxcnn.train import TrainConfig, fit, plan
 
 
 def main(arguments: list[str]) -> int:
@@ -40,6 +36,12 @@ def main(arguments: list[str]) -> int:
         names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
         print(f"{__doc__}\nConfigs: {', '.join(names)}\nFields: train.py CONFIG --help")
         return 0 if {"-h", "--help"} & set(arguments) else 2
+    # Here, as the list of the configs needs none of it.
+    import tyro
+
+    from jaxcnn import processes
+    from jaxcnn.train import TrainConfig, fit
+
     config = tyro.cli(
         TrainConfig,
         default=command_line.load_recipe(known.config),
@@ -59,7 +61,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _dry_run(config: TrainConfig, options: argparse.Namespace) -> int:
+def _dry_run(config, options: argparse.Namespace) -> int:
+    from jaxcnn.train import plan
+
     found = plan(
         config,
         assume=tuple(options.plan_data) if options.plan_data else None,

@@ -15,7 +15,7 @@ import jax
 from jaxcnn import processes
 from jaxcnn.data import EvalLoader
 from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scoring
-from jaxcnn.train import figures, startup
+from jaxcnn.train import startup
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.dispatch import DUE, Dispatcher, OnBatch
@@ -295,6 +295,8 @@ def fit(
             run.close()
         evaluation = run.evaluation if run.step >= setup.total_steps else None
         if evaluation is not None and config.figures and processes.is_main():
+            from jaxcnn.train import figures  # Matplotlib is not needed before the end.
+
             figures.draw(workdir, setup, evaluation)
     state = setup.mapping.get_state(run.state)
     if evaluation is not None:

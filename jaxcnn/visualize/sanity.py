@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from scipy.stats import rankdata
 
 from jaxcnn.visualize.cam import cam_function
 from jaxcnn.visualize.canvas import AMOUNT, GRAY, LINES, Panel, new_figure, quiet, save
@@ -116,6 +115,8 @@ def check_method(
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation of two maps, ties sharing their mean rank; 0 for a flat map."""
+    from scipy.stats import rankdata  # Importing it takes most of a second.
+
     first, second = rankdata(a), rankdata(b)
     first, second = first - first.mean(), second - second.mean()
     norm = np.sqrt((first**2).sum() * (second**2).sum())
