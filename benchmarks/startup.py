@@ -30,7 +30,14 @@ SMOKE = [
 ]
 RUNS = {
     "digits_cnn": ["digits_cnn", "--length", "100steps"],
-    "cifar10_resnet20_smoke": [*SMOKE, "--length", "2steps", "--eval-every", "2steps"],
+    "cifar10_resnet20_smoke": [
+        "cifar10_resnet20_smoke",
+        *DATA,
+        "--length",
+        "2steps",
+        "--eval-every",
+        "2steps",
+    ],
 }
 COMMANDS = {
     "import jaxcnn": ["-c", "import jaxcnn"],
