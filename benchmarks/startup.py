@@ -21,22 +21,12 @@ import time
 
 import report
 
-SMOKE = [
-    "cifar10_resnet20_smoke",
-    "--data.dataset",
-    "cifar10_jpeg",
-    "--data.eval-split",
-    "test[:500]",
-]
+DATA = ["--data.dataset", "cifar10_jpeg", "--data.eval-split", "test[:500]"]
 RUNS = {
     "digits_cnn": ["digits_cnn", "--length", "100steps"],
     "cifar10_resnet20_smoke": [
-        "cifar10_resnet20_smoke",
-        *DATA,
-        "--length",
-        "2steps",
-        "--eval-every",
-        "2steps",
+        *("cifar10_resnet20_smoke", *DATA),
+        *("--length", "2steps", "--eval-every", "2steps"),
     ],
 }
 COMMANDS = {
