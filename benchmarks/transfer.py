@@ -1,8 +1,9 @@
 """The regimes of transfer learning on two datasets, from trained weights and from nothing.
 
-    python benchmarks/transfer.py --weights cifar_resnet20.safetensors [--seeds 5]
+    python benchmarks/transfer.py --weights cifar_resnet20.safetensors [--seeds 5] [--table]
 
-Writes benchmarks/results/transfer.json after each run, and goes on where it stopped. The learning
+Writes benchmarks/results/transfer.json after each run, and goes on where it stopped. --table prints
+the table of docs/transfer.md from that file. The learning
 rates were set once, not searched.
 """
 
@@ -39,12 +40,16 @@ RATES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True)
+    parser.add_argument("--weights", default="cifar_resnet20.safetensors")
     parser.add_argument("--data-dir", help="where TFDS datasets lie")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--table", action="store_true", help="print what is known, train nothing")
     options = parser.parse_args()
     path = report.ROOT / "benchmarks" / "results" / NAME
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    if options.table:
+        print(_markdown(_table(runs)))
+        return
     done = {tuple(run[k] for k in ("config", "trained", "regime", "seed")) for run in runs}
     for seed in range(options.seeds):
         for name in CONFIGS:
@@ -101,15 +106,23 @@ def _table(runs: list[dict]) -> list[dict]:
 
 
 def _markdown(rows: list[dict]) -> str:
-    """The table of docs/transfer.md."""
-    lines = ["| data | weights | regime | test top-1 | seeds |", "|---|---|---|---|---|"]
-    for row in rows:
-        weights = "trained" if row["trained"] else "from nothing"
-        spread = "" if row["std_top1"] is None else f" ± {row['std_top1']:.1f}"
-        config = row["config"].removesuffix("_transfer")
-        score = f"{row['mean_top1']:.1f}%{spread}"
-        lines.append(f"| {config} | {weights} | `{row['regime']}` | {score} | {row['seeds']} |")
+    """The table of docs/transfer.md: mean, deviation and number of seeds."""
+    regimes = tuple(dict.fromkeys(row["regime"] for row in rows))
+    lines = [
+        "| data | weights | " + " | ".join(f"`{regime}`" for regime in regimes) + " |",
+        "|---|---|" + "---|" * len(regimes),
+    ]
+    cells = {(r["config"], r["trained"], r["regime"]): _cell(r) for r in rows}
+    for config, trained in dict.fromkeys(key[:2] for key in cells):
+        weights = "`cifar_resnet20`" if trained else "from nothing"
+        found = [cells.get((config, trained, regime), "") for regime in regimes]
+        lines.append(f"| {config.removesuffix('_transfer')} | {weights} | {' | '.join(found)} |")
     return "\n".join(lines)
+
+
+def _cell(row: dict) -> str:
+    spread = "" if row["std_top1"] is None else f" ± {row['std_top1']:.1f}"
+    return f"{row['mean_top1']:.1f}%{spread} ({row['seeds']})"
 
 
 if __name__ == "__main__":

@@ -105,6 +105,34 @@ def test_comparison_writes_what_differs(call, tmp_path):
     assert [(row["key"], row["right"]) for row in rows] == [("x", "first"), ("y", "second")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{a}"], "required: "),
+        (["{a}", "{none}.csv"], "none.csv"),
+        (["{a}", "{none}.txt"], "none.txt"),
+        (["{a}", "{short}"], "has 3 examples and"),
+        (["{a}", "{other}"], "label"),
+        (["{a}", "{a}", "--show", "-1"], "--show -1"),
+        (["{a}", "{a}", "--jsn", "x"], "did you mean --json?"),
+        (["{a}", "{a}", "--json", "{none}/c.json"], "there is no folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_leaves_nothing(call, tmp_path, arguments, message):
+    texts = {
+        "a": "0,x,1,1\n1,y,0,1\n2,z,2,2\n",
+        "short": "0,x,1,1\n1,y,0,1\n",
+        "other": "0,x,1,1\n1,y,2,1\n2,z,2,2\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text("index,key,label,prediction\n" + text)
+    words = {name: tmp_path / f"{name}.csv" for name in texts} | {"none": tmp_path / "none"}
+    code, out, err = call("compare", *(a.format(**words) for a in arguments))
+    assert code == 2 and message in err and out == "", (out, err)
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert len(list(tmp_path.iterdir())) == len(texts)
+
+
 def test_robustness_of_two_networks_is_one_figure(call, trained, tmp_path):
     code, out, err = call(
         *("robustness", trained, trained, "--names", "one,two", "--corruptions", "jpeg"),
