@@ -159,5 +159,5 @@ def test_the_script_converts_and_reports_errors_without_a_traceback(home, tfreco
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == str(home / "cache" / "tfds" / "shapes" / "1.0.0")
     failed = script("--convert", tfrecord_dataset)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.startswith("error: ") and "Traceback" not in failed.stderr
