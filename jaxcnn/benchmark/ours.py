@@ -53,9 +53,10 @@ class Ours:
         self.facts: dict[str, Any] = {
             "compile_seconds": round(time.perf_counter() - started, 2),
             "step_bytes": _bytes(self._step),
-            "step_flops": _cost(lowered, "flops"),
-            "step_traffic_bytes": _cost(self._step, "bytes accessed"),
         }
+        if self._block == 1:  # XLA counts a loop's body once, whatever its number of turns.
+            self.facts["step_flops"] = _cost(lowered, "flops")
+            self.facts["step_traffic_bytes"] = _cost(self._step, "bytes accessed")
 
     def _arguments(self) -> tuple[Any, ...]:
         """What a dispatch takes besides the state."""

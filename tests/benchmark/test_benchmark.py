@@ -96,7 +96,7 @@ def test_sides_are_measured_in_turn_on_several_devices():
 @pytest.mark.slow
 def test_the_script_measures_real_input_beside_a_synthetic_one(tmp_path):
     options = ("--batch-size", "8", "--steps", "2", "--rounds", "1")
-    options += ("--dataset", "digits", "--steps-per-dispatch", "2", "--limits", "--busy")
+    options += ("--dataset", "digits", "--limits", "--busy")
     path = tmp_path / "r.json"
     done = script("small_cnn", *options, "--against", "synthetic", "--json", str(path))
     assert done.returncode == 0, done.stderr
