@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
     )
     parser.add_argument("config", nargs="?", help="a name in configs/, or a .py file")
-    parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/CONFIG")
+    parser.add_argument("--workdir", help="a folder or gs://BUCKET/PATH (runs/CONFIG)")
     command_line.add_process_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     parser.add_argument("--plan-json", type=pathlib.Path, help="write the plan to this file too")

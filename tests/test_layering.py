@@ -22,7 +22,8 @@ ALLOWED = {
     "transfer": {"nn", "models", "weights"},
     "probe": {"nn", "models", "weights", "transfer", "data", "processes", "parallel"},
     "benchmark": {"nn", "models", "data", "parallel", "train"},
-    "data": set(),
+    "data": {"buckets"},
+    "buckets": set(),
     "launcher": set(),
     "processes": set(),
     "parallel": {"processes"},
@@ -33,7 +34,7 @@ ALLOWED = {
     },
     "train": {
         *("nn", "models", "weights", "visualize", "analysis", "transfer"),
-        *("data", "processes", "parallel", "evaluation"),
+        *("data", "buckets", "processes", "parallel", "evaluation"),
     },
 }
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import hashlib
 import json
 import os
 import pathlib
 import re
+from typing import TypeAlias
 
+from etils import epath
+
+from jaxcnn import buckets
 from jaxcnn.data.errors import DataError, unknown_name
+
+Folder: TypeAlias = pathlib.Path | epath.Path
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>[\d.*]+))?")
@@ -31,7 +38,7 @@ class Prepared:
     name: str
     config: str
     version: str
-    path: pathlib.Path
+    path: Folder
     readable: bool
     file_format: str
 
@@ -51,16 +58,25 @@ def cache_dir() -> pathlib.Path:
     return pathlib.Path(root).expanduser().resolve() / "tfds"
 
 
-def search_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[pathlib.Path]:
+def search_dirs(data_dir: str | os.PathLike[str] | None = None) -> list[Folder]:
     """The folders that are searched, first match wins.
 
     `data_dir`, then `TFDS_DATA_DIR`, then `~/tensorflow_datasets`, then the cache.
     """
-    if data_dir is not None and not pathlib.Path(data_dir).expanduser().is_dir():
-        raise DataError(f"data_dir={os.fspath(data_dir)!r} is no folder; give one that exists.")
     given = (data_dir, os.environ.get("TFDS_DATA_DIR"), "~/tensorflow_datasets", cache_dir())
-    paths = [pathlib.Path(folder).expanduser().resolve() for folder in given if folder]
-    return [path for path in dict.fromkeys(paths) if path.is_dir()]
+    paths = list(dict.fromkeys(_root(folder) for folder in given if folder))
+    if data_dir is not None and not paths[0].is_dir():
+        raise DataError(f"data_dir={os.fspath(data_dir)!r} is no folder; give one that exists.")
+    return [path for path in paths if path.is_dir()]
+
+
+def _root(path: str | os.PathLike[str]) -> Folder:
+    if not buckets.is_url(path):
+        return pathlib.Path(path).expanduser().resolve()
+    try:
+        return buckets.folder(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def list_prepared(data_dir: str | os.PathLike[str] | None = None) -> list[Prepared]:
@@ -97,7 +113,7 @@ def find_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
         here = _narrow(name, here, config, version)
         readable = [item for item in here if item.readable]
         if readable:
-            return max(readable, key=lambda item: item.version_key)
+            return _here(max(readable, key=lambda item: item.version_key))
         unreadable += here
     if unreadable:
         raise _convert_error(name, unreadable[0])
@@ -110,6 +126,18 @@ def find_prepared(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
     raise unknown_name(
         "dataset", name, names, f"Searched: {where}. If TFDS has it, `{command}` prepares it."
     )
+
+
+def _here(item: Prepared) -> Prepared:
+    """The dataset on this machine: one in a bucket is copied to the cache, once.
+
+    Records are read at random, one request for each if they lay in the bucket.
+    """
+    if isinstance(item.path, pathlib.Path):
+        return item
+    place = hashlib.sha256(os.fspath(item.path).encode()).hexdigest()[:16]
+    target = cache_dir().parent / "buckets" / place / item.version
+    return dataclasses.replace(item, path=buckets.copy_here(item.path, target))
 
 
 def _narrow(
@@ -137,7 +165,7 @@ def _convert_error(name: str, item: Prepared) -> DataError:
     )
 
 
-def _folders(root: pathlib.Path) -> list[pathlib.Path]:
+def _folders(root: Folder) -> list[Folder]:
     """Folders that may hold a dataset: not hidden, not TFDS's downloads."""
     try:
         entries = list(root.iterdir())
@@ -151,7 +179,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
     )
 
 
-def _versions_of(folder: pathlib.Path) -> list[Prepared]:
+def _versions_of(folder: Folder) -> list[Prepared]:
     """The versions under `name/` and `name/config/`."""
     found = []
     for child in _folders(folder):
@@ -164,11 +192,11 @@ def _versions_of(folder: pathlib.Path) -> list[Prepared]:
     return [item for item in found if item is not None]
 
 
-def read_metadata(path: pathlib.Path, name: str, config: str) -> Prepared | None:
+def read_metadata(path: Folder, name: str, config: str) -> Prepared | None:
     """What the folder of one version holds; None if it is no prepared dataset."""
     try:
         info = json.loads((path / "dataset_info.json").read_text())
-        files = os.listdir(path)
+        files = [file.name for file in path.iterdir()]
     except (OSError, ValueError):
         return None
     if "features.json" not in files:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import pathlib
-import shutil
+import os
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from jaxcnn import processes
-from jaxcnn.train.manifest import NAME, DamagedCheckpoint, verify
-from jaxcnn.train.manifest import ManifestPath as _ManifestPath
+from jaxcnn import buckets, processes
+from jaxcnn.train.manifest import (
+    NAME,
+    BucketManifestPath,
+    DamagedCheckpoint,
+    ManifestPath,
+    verify,
+)
 from jaxcnn.train.state import TrainState
 
 log = logging.getLogger("jaxcnn")
@@ -66,8 +70,10 @@ class Checkpoints:
     is raised by the next `save` or `wait`. All processes of a run call the same methods.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int = 2, *, read_only: bool = False) -> None:
-        self.folder = pathlib.Path(folder).resolve()
+    def __init__(
+        self, folder: str | os.PathLike[str], keep: int = 2, *, read_only: bool = False
+    ) -> None:
+        self.folder = buckets.folder(folder)
         self._pending: int | None = None
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -86,7 +92,9 @@ class Checkpoints:
                 # Without it Orbax keeps the scores in memory only, and a resumed run forgets
                 # which of its checkpoints was the best.
                 best_fn=lambda metrics: metrics["score"],
-                temporary_path_class=_ManifestPath,
+                temporary_path_class=(
+                    BucketManifestPath if buckets.is_url(folder) else ManifestPath
+                ),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
                 create=not read_only,
@@ -137,7 +145,7 @@ class Checkpoints:
             raise self._failed(FileNotFoundError(f"{self.folder / str(step)} is not there"), step)
 
     def _exists(self, step: int) -> bool:
-        return (self.folder / str(step) / NAME).is_file()
+        return (self.folder / str(step) / NAME).exists()
 
     def _failed(self, error: Exception, step: int | None = None) -> SaveFailed:
         step, self._pending = self._pending if step is None else step, None
@@ -192,7 +200,7 @@ class Checkpoints:
             except DamagedCheckpoint as error:
                 log.error("Checkpoint of step %d is damaged, falling back: %s", step, error)
                 aside = self.folder / f"damaged-{step}"
-                shutil.rmtree(aside, ignore_errors=True)
+                aside.rmtree(missing_ok=True)
                 (self.folder / str(step)).rename(aside)
         return -1
 

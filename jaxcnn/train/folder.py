@@ -22,20 +22,6 @@ class FolderGone(OSError):
     """The folder was deleted, moved or replaced under the run."""
 
 
-def local_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """The absolute path of a run's folder.
-
-    Raises:
-      ValueError: for a bucket's URL, to which locks and manifests cannot be written.
-    """
-    if "://" in os.fspath(path):
-        raise ValueError(
-            f"{os.fspath(path)} is no folder: a run needs one with locks and renames. Mount the "
-            "bucket (gcsfuse, s3fs) and give the mounted path, or copy the run there afterwards."
-        )
-    return pathlib.Path(path).resolve()
-
-
 class FolderLock:
     """Ownership of a run's folder, by the kernel: it ends with the process, however that ends.
 

@@ -9,9 +9,10 @@ import pathlib
 from typing import Any, Literal
 
 import jax
+from etils import epath
 from flax import linen as nn
 
-from jaxcnn import parallel, weights
+from jaxcnn import buckets, parallel, weights
 from jaxcnn.models import create_model, model_info
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from jaxcnn.train.checkpoint import Checkpoints
@@ -71,11 +72,10 @@ def load_network(
       ValueError, OSError: no network can be made of it; says what is missing.
     """
     folder = pathlib.Path(source)
+    if os.fspath(source).startswith(buckets.SCHEME):
+        return _as_asked(load_run(source, checkpoint), model, preprocess)
     if (folder / "config.json").is_file() and (folder / "checkpoints").is_dir():
-        run = load_run(folder, checkpoint)
-        if model not in (None, run.name):
-            raise ValueError(f"{folder} is a run of {run.name!r}, not of {model!r}; leave it out.")
-        return run if preprocess is None else dataclasses.replace(run, preprocess=preprocess)
+        return _as_asked(load_run(folder, checkpoint), model, preprocess)
     if folder.is_dir() and not (folder / weights.hub.WEIGHTS).is_file():
         raise FileNotFoundError(
             f"{folder} is no run's folder (it has no config.json with checkpoints) and has no "
@@ -87,6 +87,12 @@ def load_network(
             "hf://OWNER/NAME."
         )
     return _load_weights(source, model, preprocess)
+
+
+def _as_asked(run: Network, model: str | None, preprocess: Preprocess | None) -> Network:
+    if model not in (None, run.name):
+        raise ValueError(f"{run.source} is a run of {run.name!r}, not of {model!r}; leave it out.")
+    return run if preprocess is None else dataclasses.replace(run, preprocess=preprocess)
 
 
 def _load_weights(
@@ -143,12 +149,12 @@ def with_class_names(network: Network, path: str | os.PathLike[str]) -> Network:
 
 
 def load_run(
-    workdir: str | pathlib.Path, checkpoint: Literal["last", "best"] | int = "last"
+    workdir: str | os.PathLike[str], checkpoint: Literal["last", "best"] | int = "last"
 ) -> Network:
     """Reads a run's folder.
 
     Args:
-      workdir: what `fit` wrote to.
+      workdir: what `fit` wrote to, local or `gs://BUCKET/PATH`.
       checkpoint: the newest, the one with the best score on the evaluation split (which then no
         longer is an independent measure), or a step.
 
@@ -156,13 +162,13 @@ def load_run(
       FileNotFoundError: the folder is no run's, or has no such checkpoint.
       DamagedCheckpoint: its files are not the ones that were saved.
     """
-    workdir = pathlib.Path(workdir).resolve()
-    config, class_names = saved_config(workdir)
+    folder = buckets.folder(workdir)
+    config, class_names = saved_config(folder)
     model, preprocess = make_model(config, len(class_names)), make_preprocess(config.data)
     template = _abstract_state(config, model, preprocess)
-    checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints, read_only=True)
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints, read_only=True)
     try:
-        step = _find_step(checkpoints, checkpoint, workdir)
+        step = _find_step(checkpoints, checkpoint, folder)
         state = checkpoints.restore(step, template).state
     finally:
         checkpoints.close()
@@ -172,7 +178,7 @@ def load_run(
         variables=state.eval_variables,
         preprocess=preprocess,
         class_names=class_names,
-        source=str(workdir),
+        source=str(folder),
         step=step,
         config=config,
     )
@@ -194,7 +200,7 @@ def _abstract_state(config: TrainConfig, model: nn.Module, preprocess: Preproces
 
 
 def _find_step(
-    checkpoints: Checkpoints, which: Literal["last", "best"] | int, workdir: pathlib.Path
+    checkpoints: Checkpoints, which: Literal["last", "best"] | int, workdir: epath.Path
 ) -> int:
     steps = checkpoints.steps()
     if not steps:

@@ -16,11 +16,11 @@ from jaxcnn import processes
 from jaxcnn.data import EvalLoader
 from jaxcnn.evaluation import Evaluation, Evaluator, InterruptedEvaluation, Scoring
 from jaxcnn.train import startup
+from jaxcnn.train.bucket import Owner, RunFolder, run_folder
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.dispatch import DUE, Dispatcher, OnBatch
 from jaxcnn.train.feed import TableFeed, training_batches
-from jaxcnn.train.folder import FolderLock, local_folder
 from jaxcnn.train.log import RunLog
 from jaxcnn.train.meter import Meter, NonFiniteLoss
 from jaxcnn.train.position import check_position, position
@@ -60,17 +60,17 @@ class _Run:
     def __init__(
         self,
         setup: Setup,
-        workdir: pathlib.Path,
+        folder: RunFolder,
         stop: StopRequest,
         watchdog: Watchdog,
-        lock: FolderLock | None,
+        lock: Owner | None,
         on_batch: OnBatch | None,
         profile: Profile,
     ) -> None:
-        self.setup, self.workdir, self.stop, self.watchdog = setup, workdir, stop, watchdog
+        self.setup, self.folder, self.stop, self.watchdog = setup, folder, stop, watchdog
         self.lock, self.on_batch, self.profile = lock, on_batch, profile
         config = setup.config
-        self.checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+        self.checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
         shapes = jax.eval_shape(setup.initial_state)
         restored = self.checkpoints.restore_newest(setup.mapping.abstract_state(shapes))
         moved = None
@@ -83,7 +83,7 @@ class _Run:
         self.step = int(state.step)
         self.state = setup.mapping.put_state(state)
         self.log = RunLog(
-            workdir,
+            folder.local,
             start_step=self.step,
             total_steps=setup.total_steps,
             enabled=processes.is_main(),
@@ -226,6 +226,7 @@ class _Run:
         state = self._finite_state()
         if self.lock is not None:
             self.lock.check()
+            self.folder.send()
         self.checkpoints.save(state, position(self.setup, self.step, self.meter.skipped), score)
 
     def _on_save_error(self, error: OSError) -> None:
@@ -264,7 +265,7 @@ def fit(
 
     Args:
       config: the run.
-      workdir: its folder; made where it does not exist.
+      workdir: its folder, or `gs://BUCKET/PATH`; made where it does not exist.
       devices: what to run on; default: all.
       profile_steps: trace so many steps, from the fourth on, into `workdir/profile`.
       on_batch: called with the number of each step, from 0, and its batch on the devices.
@@ -276,15 +277,15 @@ def fit(
       NonFiniteLoss: with the step and the learning rate; that state is not saved.
       ValueError, DataError: data or values that cannot work, before the first step.
     """
-    workdir = local_folder(workdir)
     with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(run_folder(workdir))
         stop = stack.enter_context(StopRequest())
         stack.enter_context(startup.compiled_programs_in(config.compilation_cache))
         setup = prepare(config, devices)
-        lock = _claim(stack, workdir, setup)
+        lock = _claim(stack, folder, setup)
         watchdog = stack.enter_context(Watchdog(config.watchdog_seconds))
-        profile = Profile(workdir / "profile", profile_steps)
-        run = _Run(setup, workdir, stop, watchdog, lock, on_batch, profile)
+        profile = Profile(folder.local / "profile", profile_steps)
+        run = _Run(setup, folder, stop, watchdog, lock, on_batch, profile)
         try:
             run.log.say(_opening(setup))
             run.train()
@@ -297,7 +298,9 @@ def fit(
         if evaluation is not None and config.figures and processes.is_main():
             from jaxcnn.train import figures  # Matplotlib is not needed before the end.
 
-            figures.draw(workdir, setup, evaluation)
+            figures.draw(folder.local, setup, evaluation)
+        if lock is not None:
+            folder.send()
     state = setup.mapping.get_state(run.state)
     if evaluation is not None:
         return RunResult("finished", run.step, evaluation, state)
@@ -306,17 +309,17 @@ def fit(
     return RunResult("interrupted", run.step, None, state, name)
 
 
-def _claim(stack: contextlib.ExitStack, workdir: pathlib.Path, setup: Setup) -> FolderLock | None:
+def _claim(stack: contextlib.ExitStack, folder: RunFolder, setup: Setup) -> Owner | None:
     """The main process takes the folder until the stack unwinds, and writes the config."""
-    locks: list[FolderLock] = []
+    owners: list[Owner] = []
 
     def take() -> int:
-        locks.append(stack.enter_context(FolderLock(workdir)))
-        write_config(workdir, setup.config, tuple(setup.source.class_names))
+        owners.append(stack.enter_context(folder.claim()))
+        write_config(folder.local, setup.config, tuple(setup.source.class_names))
         return 0
 
     processes.from_main(take)
-    return locks[0] if locks else None
+    return owners[0] if owners else None
 
 
 def _opening(setup: Setup) -> str:

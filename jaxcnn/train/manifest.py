@@ -76,6 +76,15 @@ def verify(folder: str | os.PathLike[str]) -> None:
         raise DamagedCheckpoint(f"{folder}: missing, changed or added: {', '.join(sorted(wrong))}")
 
 
+class BucketManifestPath(ocp.path.atomicity.CommitFileTemporaryPath):
+    """The same where no folder can be renamed: the manifest comes just before the mark."""
+
+    async def finalize(self) -> None:
+        if self.get_final().name.isdigit():
+            await asyncio.to_thread(write_manifest, self)
+        await super().finalize()
+
+
 class ManifestPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     """Orbax's temporary folder, which gets its manifest just before it is renamed."""
 

@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 import jax
+from etils import epath
 
 from jaxcnn.train.config import TrainConfig, differences, from_dict, to_dict
 
@@ -49,7 +50,7 @@ def write_config(workdir: pathlib.Path, config: TrainConfig, class_names: tuple[
     temporary.replace(path)
 
 
-def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+def read_config(workdir: pathlib.Path | epath.Path) -> dict[str, Any]:
     """The contents of `config.json`.
 
     Raises:
@@ -73,7 +74,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     return record
 
 
-def saved_config(workdir: pathlib.Path) -> tuple[TrainConfig, tuple[str, ...]]:
+def saved_config(workdir: pathlib.Path | epath.Path) -> tuple[TrainConfig, tuple[str, ...]]:
     """The config of a run and the names of its classes.
 
     Raises:
