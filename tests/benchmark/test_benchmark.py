@@ -182,7 +182,7 @@ MISTAKES = {
     "Unknown dataset 'digitz'": ("--input", "digitz"),
     "--threads does not go with suite": ("--suite", "gpu", "--threads", "2"),
     "fits no row": ("--suite", "gpu", "nothing"),
-    "its rows have their own sides|rows have their own sides": (
+    "rows have their own sides": (
         "--suite",
         "gpu",
         "--against",
