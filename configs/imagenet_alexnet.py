@@ -2,7 +2,7 @@
 
 Batch 128, SGD 0.01 with momentum 0.9 and decay 5e-4, divided by ten three times in 90 epochs: the
 paper waits for the validation error to stall, this recipe takes 30, 60 and 80. Crops are of random
-size, not of 224 out of 256, and the paper's colour noise along principal components is left out.
+size, not of 224 out of 256; the colours move along their principal components as in the paper.
 """
 
 import dataclasses
@@ -13,7 +13,11 @@ from jaxcnn.train import IMAGENET, OptimizerConfig, TrainConfig, epochs, steps
 def config() -> TrainConfig:
     return TrainConfig(
         model="alexnet_paper",
-        data=dataclasses.replace(IMAGENET, image_size=(227, 227)),
+        data=dataclasses.replace(
+            IMAGENET,
+            image_size=(227, 227),
+            lighting=0.1,
+        ),
         optimizer=OptimizerConfig(
             learning_rate=0.01,
             weight_decay=5e-4,
