@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.nn import native
 from jaxcnn.nn.forms import Form
 
 
@@ -44,13 +45,16 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
 def has_fast_form(x: jax.Array, kernel: jax.Array, window: Window) -> bool:
     """Whether some gradient or the convolution itself has a fast form for these shapes."""
-    return (
-        x.dtype == kernel.dtype
-        and jnp.issubdtype(x.dtype, jnp.floating)
-        and kernel.shape[:2] == (1, 1)
-        and window.groups == 1
-        and window.padding == (0, 0)
-    )
+    if x.dtype != kernel.dtype or window.groups != 1:
+        return False
+    if jnp.issubdtype(x.dtype, jnp.floating) and _is_pointwise(kernel.shape, window):
+        return True
+    wide = any(n % native.VECTOR == 0 for n in kernel.shape[2:])
+    return x.dtype == jnp.float32 and wide and native.available()
+
+
+def _is_pointwise(kernel: Shape, window: Window) -> bool:
+    return kernel[:2] == (1, 1) and window.padding == (0, 0)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
@@ -71,6 +75,8 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, window: Window, shape: Shap
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    if not _is_pointwise(kernel.shape, window):
+        return _convolve(x, kernel, window=window)
     x = x[:, :: window.stride[0], :: window.stride[1]]
     return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
 
@@ -78,6 +84,8 @@ def _pointwise(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
 def _pointwise_image_gradient(
     dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
 ) -> jax.Array:
+    if not _is_pointwise(kernel.shape, window):
+        return _image_gradient(dy, kernel, window=window, shape=shape)
     dx = (dy.reshape(-1, dy.shape[-1]) @ kernel[0, 0].T).reshape(*dy.shape[:-1], -1)
     if window.stride == (1, 1):
         return dx
@@ -90,6 +98,8 @@ def _pointwise_image_gradient(
 def _pointwise_kernel_gradient(
     x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape
 ) -> jax.Array:
+    if not _is_pointwise(shape, window):
+        return _kernel_gradient(x, dy, window=window, shape=shape)
     x = x[:, :: window.stride[0], :: window.stride[1]]
     x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     # The product wants one operand with its pixels last. The barrier keeps XLA from choosing which:
@@ -100,9 +110,55 @@ def _pointwise_kernel_gradient(
     return gradient.T.reshape(shape)
 
 
-conv = Form("conv2d", _convolve, _pointwise)
-image_gradient = Form("conv2d_image_gradient", _image_gradient, _pointwise_image_gradient)
-kernel_gradient = Form("conv2d_kernel_gradient", _kernel_gradient, _pointwise_kernel_gradient)
+# Compiled: blocks of filters (of channels, in the image's gradient) are whole vectors.
+
+
+def _compiled_convolve(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    if not _compiles(x, kernel.shape[3]):
+        return _pointwise(x, kernel, window=window)
+    shape = jax.eval_shape(lambda x, k: convolve(x, k, window), x, kernel).shape
+    return native.call("convolve", shape, x, kernel, _numbers(window))
+
+
+def _compiled_image_gradient(
+    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
+) -> jax.Array:
+    if not _compiles(dy, kernel.shape[2]):
+        return _pointwise_image_gradient(dy, kernel, window=window, shape=shape)
+    return native.call("image_gradient", shape, dy, kernel, _numbers(window))
+
+
+def _compiled_kernel_gradient(
+    x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape
+) -> jax.Array:
+    if not _compiles(x, shape[3]):
+        return _pointwise_kernel_gradient(x, dy, window=window, shape=shape)
+    return native.call("kernel_gradient", shape, x, dy, _numbers(window))
+
+
+def _compiles(x: jax.Array, filters: int) -> bool:
+    return (
+        x.dtype == jnp.float32
+        and filters % native.VECTOR == 0
+        and x.size > 0
+        and native.available()
+    )
+
+
+def _numbers(window: Window) -> tuple[int, ...]:
+    return (*window.stride, *window.padding, *window.dilation)
+
+
+conv = Form("conv2d", _convolve, _pointwise, _compiled_convolve)
+image_gradient = Form(
+    "conv2d_image_gradient", _image_gradient, _pointwise_image_gradient, _compiled_image_gradient
+)
+kernel_gradient = Form(
+    "conv2d_kernel_gradient",
+    _kernel_gradient,
+    _pointwise_kernel_gradient,
+    _compiled_kernel_gradient,
+)
 
 conv.bilinear(
     lambda ct, x, kernel, window: image_gradient(ct, kernel, window=window, shape=x.shape),

@@ -50,6 +50,14 @@ def _names_an_axis(aval: Any) -> bool:
     return bool(varying) or any(axis is not None for axis in spec)
 
 
+def _is_for_one_device(context: Any) -> bool:
+    """Whether each device runs the program as it is lowered, from jit's or a map's context."""
+    if hasattr(context, "num_devices"):
+        return context.num_devices == 1
+    # Inside shard_map and pmap all axes are manual: XLA has nothing left to cut.
+    return context.mesh.size == 1 or context.manual_axes == frozenset(context.mesh.axis_names)
+
+
 class Form:
     """One operation, plain and fast.
 
@@ -57,10 +65,16 @@ class Form:
       name: of the primitive, as traces show it.
       plain: `(*arrays, **params) -> array` by JAX's own operations.
       fast: the same on CPUs; may look at shapes and fall back on `plain`.
+      opaque: the same in a program for one CPU device. It may call compiled functions, which XLA
+        could not cut in parts for several devices. `fast` if None.
     """
 
     def __init__(
-        self, name: str, plain: Callable[..., jax.Array], fast: Callable[..., jax.Array]
+        self,
+        name: str,
+        plain: Callable[..., jax.Array],
+        fast: Callable[..., jax.Array],
+        opaque: Callable[..., jax.Array] | None = None,
     ) -> None:
         self.name, self.plain = name, plain
         self.primitive = Primitive(name)
@@ -69,7 +83,13 @@ class Form:
         ad.primitive_jvps[self.primitive] = self._plain_jvp
         batching.primitive_batchers[self.primitive] = self._plain_batch
         mlir.register_lowering(self.primitive, mlir.lower_fun(plain, multiple_results=False))
-        on_cpu = mlir.lower_fun(fast, multiple_results=False)
+        on_cpus = mlir.lower_fun(fast, multiple_results=False)
+        on_one = mlir.lower_fun(opaque or fast, multiple_results=False)
+
+        def on_cpu(ctx: Any, *arrays: Any, **params: Any) -> Any:
+            one = _is_for_one_device(ctx.module_context.axis_context)
+            return (on_one if one else on_cpus)(ctx, *arrays, **params)
+
         mlir.register_lowering(self.primitive, on_cpu, platform="cpu")
 
     def __call__(self, *arrays: jax.Array, **params: Any) -> jax.Array:

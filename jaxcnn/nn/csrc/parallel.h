@@ -1,0 +1,61 @@
+// A loop over tasks on XLA's threads, and memory that a thread keeps between calls.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+
+#include "xla/ffi/api/ffi.h"
+
+// Calls task(i) for each i < count. The caller works too, so it never waits for a thread that has
+// not begun: a pool whose threads are all busy costs time, not progress.
+inline void parallel(xla::ffi::ThreadPool& pool, long count,
+                     const std::function<void(long)>& task) {
+  struct State {
+    std::atomic<long> next{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable finished;
+  };
+  // Shared: a helper may begin after all is done, and then only looks at `next`.
+  auto state = std::make_shared<State>();
+  auto work = [state, count, &task] {
+    for (long i; (i = state->next.fetch_add(1)) < count;) {
+      task(i);
+      if (state->done.fetch_add(1) + 1 == count) {
+        std::lock_guard<std::mutex> lock(state->mutex);
+        state->finished.notify_all();
+      }
+    }
+  };
+  const long threads = pool.num_threads();
+  for (long helper = 1; helper < threads && helper < count; helper++) pool.Schedule(decltype(work)(work));
+  work();
+  std::unique_lock<std::mutex> lock(state->mutex);
+  state->finished.wait(lock, [&] { return state->done.load() == count; });
+}
+
+// Grows and stays: fresh pages for each call would cost as much as a small convolution.
+class Scratch {
+ public:
+  float* floats(long count) {
+    if (count > capacity_) {
+      std::free(memory_);
+      memory_ = nullptr;
+      capacity_ = 0;
+      const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
+      memory_ = static_cast<float*>(std::aligned_alloc(64, bytes));
+      if (!memory_) throw std::bad_alloc();
+      capacity_ = count;
+    }
+    return memory_;
+  }
+  ~Scratch() { std::free(memory_); }
+
+ private:
+  float* memory_ = nullptr;
+  long capacity_ = 0;
+};

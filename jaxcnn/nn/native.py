@@ -1,0 +1,59 @@
+"""Compiled convolutions for CPUs, where the library was built with them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+# Set to 0, XLA's own convolutions run; the values are the same within float32 rounding.
+SWITCH = "JAXCNN_NATIVE"
+# Of AVX-512, and two of AVX2; blocks of filters are whole vectors.
+VECTOR = 16
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the compiled functions are there, this processor runs them, and XLA takes them."""
+    if os.environ.get(SWITCH) == "0":
+        return False
+    try:
+        from jaxcnn.nn import _conv  # type: ignore[attr-defined]
+    except ImportError:
+        return False
+    if not _conv.use(""):
+        return False
+    try:
+        for name, handler in _conv.handlers().items():
+            jax.ffi.register_ffi_target(name, handler, platform="cpu")
+    except Exception as error:
+        logging.getLogger(__name__).warning(
+            "The compiled convolutions were built for another jaxlib (%s); XLA's own are used. "
+            "Install jaxcnn again to build them anew.",
+            error,
+        )
+        return False
+    return True
+
+
+def call(
+    name: str,
+    shape: tuple[int, ...],
+    first: jax.Array,
+    second: jax.Array,
+    window: tuple[int, ...],
+) -> jax.Array:
+    """One of the three functions of csrc/module.cc on float32 arrays.
+
+    Args:
+      name: `convolve`, `image_gradient` or `kernel_gradient`.
+      shape: the result's.
+      window: stride, padding and dilation, each down and across.
+    """
+    result = jax.ShapeDtypeStruct(shape, np.float32)
+    function: Any = jax.ffi.ffi_call(f"jaxcnn_{name}", result)
+    return function(first, second, window=np.asarray(window, np.int64))
