@@ -10,6 +10,11 @@ struct Tiles {
   void (*gather[3][32])(const float*, long, const long*, long, long, const float*, float*, long);
   void (*outer[3][32])(const float*, const long*, const float*, const long*, const long*, float*,
                        long);
+  void (*transform_image)(const float* const*, long, float*, long);
+  void (*transform_kernel)(const float*, long, long, float*, long);
+  void (*transform_output)(const float*, long, long, float* const*);
+  void (*spread_output)(const float* const*, long, float*, long);
+  void (*collect_kernel)(const float*, long, long, float*, long);
 };
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -5,7 +5,9 @@
 #include <Python.h>
 
 #include "convolution.h"
+#include "huge_pages.h"
 #include "kernel_gradient.h"
+#include "winograd.h"
 
 namespace ffi = xla::ffi;
 using Array = ffi::Buffer<ffi::F32, 4>;
@@ -24,8 +26,9 @@ Geometry geometry(const Array& x, const Array& kernel, const Array& y, Numbers w
 }
 
 template <typename Work>
-ffi::Error guarded(Work work) {
+ffi::Error guarded(Result& result, Work work) {
   try {
+    advise(result->untyped_data(), result->size_bytes());
     work();
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for a convolution's scratch");
@@ -34,23 +37,38 @@ ffi::Error guarded(Work work) {
 }
 
 ffi::Error Convolve(ffi::ThreadPool pool, Array x, Array kernel, Result y, Numbers window) {
-  return guarded([&] {
-    convolve(pool, *tiles, geometry(x, kernel, *y, window), x.typed_data(), kernel.typed_data(),
-             y->typed_data());
+  return guarded(y, [&] {
+    const Geometry g = geometry(x, kernel, *y, window);
+    if (suits_winograd(g)) {
+      const Tiling tiling{g.batch, {g.height, g.width}, {g.out[0], g.out[1]},
+                          {g.padding[0], g.padding[1]}};
+      winograd(pool, *tiles, g, tiling, false, x.typed_data(), kernel.typed_data(),
+               y->typed_data());
+    } else {
+      convolve(pool, *tiles, g, x.typed_data(), kernel.typed_data(), y->typed_data());
+    }
   });
 }
 
 ffi::Error ImageGradient(ffi::ThreadPool pool, Array dy, Array kernel, Result dx, Numbers window) {
-  return guarded([&] {
-    image_gradient(pool, *tiles, geometry(*dx, kernel, dy, window), dy.typed_data(),
-                   kernel.typed_data(), dx->typed_data());
+  return guarded(dx, [&] {
+    const Geometry g = geometry(*dx, kernel, dy, window);
+    if (suits_winograd(g)) {
+      const Tiling tiling{g.batch, {g.out[0], g.out[1]}, {g.height, g.width},
+                          {2 - g.padding[0], 2 - g.padding[1]}};
+      winograd(pool, *tiles, g, tiling, true, dy.typed_data(), kernel.typed_data(),
+               dx->typed_data());
+    } else {
+      image_gradient(pool, *tiles, g, dy.typed_data(), kernel.typed_data(), dx->typed_data());
+    }
   });
 }
 
 ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkernel, Numbers window) {
-  return guarded([&] {
-    kernel_gradient(pool, *tiles, geometry(x, *dkernel, dy, window), x.typed_data(),
-                    dy.typed_data(), dkernel->typed_data());
+  return guarded(dkernel, [&] {
+    const Geometry g = geometry(x, *dkernel, dy, window);
+    const auto method = suits_winograd(g) ? winograd_kernel_gradient : kernel_gradient;
+    method(pool, *tiles, g, x.typed_data(), dy.typed_data(), dkernel->typed_data());
   });
 }
 
