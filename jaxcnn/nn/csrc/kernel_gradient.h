@@ -3,17 +3,24 @@
 
 #include "convolution.h"
 
-// Where a block of the kernel's rows meets the images.
+// Rows of the kernel, as [taps * channels, filters], that read neighbouring floats of the images.
 struct Run {
-  long row;          // of the kernel, as [taps * channels, filters]
-  long length;       // rows in one piece: channels, or those of a line of taps
-  long offset[2];    // input pixels from output (0, 0), down and across
+  long row, length;
+  long offset[2];  // input pixels from output (0, 0), down and across
 };
 
-struct Images {
-  const float* x;
-  long size[2], channels;
+// Outputs that are added at once: some rows of one image, or some whole images.
+struct Chunk {
+  long image, images, row, rows;
 };
+
+// Input and output gradient of a chunk, perhaps copies of parts of their channels.
+struct Operands {
+  const float *x, *dy;
+  long height, width, x_channels, dy_rows, dy_filters;
+};
+
+constexpr long kPixels = 192;  // of a chunk: their blocks of channels and filters stay in the cache
 
 inline std::vector<Run> runs(const Geometry& g, bool padded) {
   std::vector<Run> all;
@@ -29,84 +36,200 @@ inline std::vector<Run> runs(const Geometry& g, bool padded) {
   return all;
 }
 
-// Adds `images` images to rows [begin, end) of the kernel's rows within a run, filters [f, ...).
-inline void add(const Tiles& tiles, const Geometry& g, const Images& in, const float* dy,
-                long images, const Run& run, long begin, long end, long f, int vectors,
-                float* out) {
-  long from[2], counts[3] = {images, 0, 0};
-  for (int a = 0; a < 2; a++) {
-    // Outputs whose pixel under this tap is inside the image.
-    const long low = -run.offset[a], high = in.size[a] - 1 - run.offset[a];
-    from[a] = low <= 0 ? 0 : (low + g.stride[a] - 1) / g.stride[a];
-    const long to = high < 0 ? 0 : std::min(g.out[a], high / g.stride[a] + 1);
-    counts[1 + a] = to - from[a];
-    if (counts[1 + a] <= 0) return;
+inline std::vector<Chunk> chunks(const Geometry& g) {
+  std::vector<Chunk> all;
+  const long pixels = g.out[0] * g.out[1];
+  if (pixels <= kPixels) {
+    const long images = kPixels / pixels;
+    for (long image = 0; image < g.batch; image += images)
+      all.push_back({image, std::min(images, g.batch - image), 0, g.out[0]});
+    return all;
   }
-  const long x_row = in.size[1] * in.channels, dy_row = g.out[1] * g.filters;
-  const long x_strides[3] = {in.size[0] * x_row, g.stride[0] * x_row, g.stride[1] * in.channels};
-  const long dy_strides[3] = {g.out[0] * dy_row, dy_row, g.filters};
-  const float* x = in.x + (from[0] * g.stride[0] + run.offset[0]) * x_row +
-                   (from[1] * g.stride[1] + run.offset[1]) * in.channels + begin;
-  tiles.outer[vectors][end - begin](x, x_strides, dy + from[0] * dy_row + from[1] * g.filters + f,
-                                    dy_strides, counts, out + (run.row + begin) * g.filters + f,
-                                    g.filters);
+  const long bands = (pixels + kPixels - 1) / kPixels;
+  for (long image = 0; image < g.batch; image++)
+    for (long band = 0; band < bands; band++) {
+      const long row = band * g.out[0] / bands, end = (band + 1) * g.out[0] / bands;
+      if (end > row) all.push_back({image, 1, row, end - row});
+    }
+  return all;
 }
 
-inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& g,
-                            const float* x, const float* dy, float* dkernel) {
-  // Few channels fill a block of registers only together with their neighbours' in the line, and
-  // a line is whole only in a padded copy.
-  const bool padded = g.channels < 32 && g.dilation[1] == 1 && g.taps[1] > 1;
-  const std::vector<Run> all = runs(g, padded);
-  const long block = 2 * tiles.vector, blocks = (g.filters + block - 1) / block;
-  const long length = all[0].length;
-  const long size = g.taps[0] * g.taps[1] * g.channels * g.filters;
-  const long x_image = g.height * g.width * g.channels, dy_image = g.out[0] * g.out[1] * g.filters;
+// Adds a chunk to rows [begin, end) of a run, filters [f, ..); x and dy begin at these.
+inline void add(const Tiles& tiles, const Geometry& g, const Operands& in, const Chunk& chunk,
+                const Run& run, long begin, long end, long f, int vectors, float* out) {
+  const long size[2] = {in.height, in.width};
+  const long range[2][2] = {{chunk.row, chunk.row + chunk.rows}, {0, g.out[1]}};
+  long from[2], counts[3] = {chunk.images, 0, 0};
+  for (int a = 0; a < 2; a++) {
+    // Outputs whose pixel under this tap is inside the image.
+    const long low = -run.offset[a], high = size[a] - 1 - run.offset[a];
+    from[a] = std::max(range[a][0], low <= 0 ? 0 : (low + g.stride[a] - 1) / g.stride[a]);
+    counts[1 + a] = std::min(range[a][1], high < 0 ? 0 : high / g.stride[a] + 1) - from[a];
+    if (counts[1 + a] <= 0) return;
+  }
+  const long x_row = in.width * in.x_channels, dy_row = g.out[1] * in.dy_filters;
+  const long x_strides[3] = {in.height * x_row, g.stride[0] * x_row, g.stride[1] * in.x_channels};
+  const long dy_strides[3] = {in.dy_rows * dy_row, dy_row, in.dy_filters};
+  const float* x = in.x + (from[0] * g.stride[0] + run.offset[0]) * x_row +
+                   (from[1] * g.stride[1] + run.offset[1]) * in.x_channels;
+  const float* dy = in.dy + (from[0] - chunk.row) * dy_row + from[1] * in.dy_filters;
+  tiles.outer[vectors][end - begin](x, x_strides, dy, dy_strides, counts,
+                                    out + (run.row + begin) * g.filters + f, g.filters);
+}
 
-  // A small gradient is summed for parts of the batch and these are added; a large one is cut
-  // itself. Neither depends on the number of threads, so nor do the sums.
-  const bool by_batch = padded || (size <= kCache / 4 && g.batch >= 8);
-  const long parts = by_batch ? std::min(16L, g.batch) : 1;
-  const long pieces = by_batch ? 1 : std::clamp(32 / blocks, 1L, (length + 12) / 13);
-  const long slices = by_batch ? 1 : blocks;
-  const long chunk = std::max(1L, kCache / 2 / (x_image + dy_image));  // images
+// Channels [begin, begin + width) of `rows` x `columns` pixels, of every `step`-th row and column.
+inline void narrow(const float* x, long row_floats, long channels, const long* step, long rows,
+                   long columns, long begin, long width, float* out) {
+  for (long row = 0; row < rows; row++)
+    for (long column = 0; column < columns; column++, out += width)
+      std::memcpy(out, x + row * step[0] * row_floats + column * step[1] * channels + begin,
+                  width * sizeof(float));
+}
 
-  static thread_local Scratch partial;
-  float* sums = parts > 1 ? partial.floats(parts * size) : dkernel;
-  parallel(pool, parts > 1 ? parts : 16, [&](long i) {
-    const long n = parts > 1 ? parts : 16;
-    const long whole = parts * size, a = i * whole / n, b = (i + 1) * whole / n;
-    std::fill(sums + a, sums + b, 0.f);
-  });
-  parallel(pool, parts * pieces * slices, [&](long task) {
-    static thread_local Scratch padding;
-    const long part = task / pieces / slices, piece = task / slices % pieces, slice = task % slices;
-    const long begin = piece * length / pieces, end = (piece + 1) * length / pieces;
-    const long last = (part + 1) * g.batch / parts;
-    for (long image = part * g.batch / parts; image < last; image += chunk) {
-      const long images = std::min(chunk, last - image);
-      Images in{x + image * x_image, {g.height, g.width}, g.channels};
-      if (padded) {
-        const long rows = g.height + 2 * g.padding[0], columns = g.width + 2 * g.padding[1];
-        Gather whole{x, g.batch, {g.height, g.width}, g.channels, {}, nullptr, 0, 0, 0, 0};
-        whole.axis[1] = {columns, 1, {0}, {-g.padding[1]}};
-        float* copy = padding.floats(images * rows * columns * g.channels);
-        for (long i = 0; i < images; i++)
-          ::padded(whole, image + i, -g.padding[0], g.height + g.padding[0] - 1, columns,
-                   copy + i * rows * columns * g.channels);
-        in = {copy, {rows, columns}, g.channels};
+// The part of the gradient that one task adds up.
+struct Share {
+  long first, last;            // chunks
+  long begin, end;             // rows of each run
+  long first_block, last_block;  // of filters
+};
+
+class KernelSum {
+ public:
+  KernelSum(const Tiles& tiles, const Geometry& g, const float* x, const float* dy)
+      : tiles_(tiles), g_(g), x_(x), dy_(dy), padded_(pads(g)), pointwise_(is_pointwise(g)),
+        runs_(runs(g, padded_)), chunks_(chunks(g)), block_(2 * tiles.vector) {}
+
+  long chunk_count() const { return static_cast<long>(chunks_.size()); }
+  long length() const { return runs_[0].length; }
+  long blocks() const { return (g_.filters + block_ - 1) / block_; }
+  bool padded() const { return padded_; }
+
+  void add_share(const Share& share, float* sums) const {
+    static thread_local Scratch memory;
+    const long most_rows = kPixels + g_.out[1];  // a chunk's pixels, at most
+    const long image_floats = padded_ ? (g_.height + 2 * g_.padding[0]) * padded_width() * g_.channels
+                                      : 0;
+    const long images = std::max(1L, kPixels / (g_.out[0] * g_.out[1]));
+    const long width = share.end - share.begin;
+    float* dy_copy = memory.floats(most_rows * (block_ + (pointwise_ ? width : 0)) +
+                                   images * image_floats);
+    float* x_copy = dy_copy + most_rows * block_;
+    for (long i = share.first; i < share.last; i++) {
+      const Chunk& chunk = chunks_[i];
+      Operands in{x_ + chunk.image * g_.height * g_.width * g_.channels, nullptr, g_.height,
+                  g_.width, g_.channels, chunk.rows, 0};
+      long skip = share.begin;  // where rows of a run begin in the operand
+      if (padded_) {
+        pad(chunk, x_copy);
+        in.x = x_copy, in.height += 2 * g_.padding[0], in.width = padded_width();
       }
-      for (long s = slice; s < blocks; s += slices) {
-        const long f = s * block;
-        const int vectors = g.filters - f < block ? 1 : 2;
-        const long tiles_here = (end - begin + tiles.most[vectors] - 1) / tiles.most[vectors];
-        for (long i = 0; i < tiles_here; i++)
-          for (const Run& run : all)
-            add(tiles, g, in, dy + image * dy_image, images, run,
-                begin + i * (end - begin) / tiles_here,
-                begin + (i + 1) * (end - begin) / tiles_here, f, vectors, sums + part * size);
+      Geometry g = g_;
+      Chunk here = chunk;
+      if (pointwise_ && g_.channels >= 128) {
+        // Pixels whose channels are far apart share few places of the cache: closer together.
+        for (long image = 0; image < chunk.images; image++)
+          narrow(in.x + (image * g_.height + chunk.row * g_.stride[0]) * g_.width * g_.channels,
+                 g_.width * g_.channels, g_.channels, g_.stride, chunk.rows, g_.out[1],
+                 share.begin, width, x_copy + image * chunk.rows * g_.out[1] * width);
+        in.x = x_copy, in.height = chunk.rows, in.width = g_.out[1], in.x_channels = width;
+        g.stride[0] = g.stride[1] = 1;
+        here.row = 0;
+        skip = 0;
+      }
+      add_blocks(share, g, chunk, here, in, skip, dy_copy, sums);
+    }
+  }
+
+ private:
+  static bool is_pointwise(const Geometry& g) {
+    return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1];
+  }
+
+  // Few channels fill a block of registers only together with their neighbours' in the line, and a
+  // line is whole only in a padded copy.
+  static bool pads(const Geometry& g) {
+    return g.channels < 32 && g.dilation[1] == 1 && g.taps[1] > 1;
+  }
+
+  long padded_width() const { return g_.width + 2 * g_.padding[1]; }
+
+  void pad(const Chunk& chunk, float* out) const {
+    Gather whole{x_, g_.batch, {g_.height, g_.width}, g_.channels, {}, nullptr, 0, 0, 0, 0};
+    whole.axis[1] = {padded_width(), 1, {0}, {-g_.padding[1]}};
+    const long row_floats = padded_width() * g_.channels;
+    const long first = chunk.row * g_.stride[0];  // of the padded rows, and only those it reads
+    const long last = (chunk.row + chunk.rows - 1) * g_.stride[0] +
+                      (g_.taps[0] - 1) * g_.dilation[0];
+    for (long i = 0; i < chunk.images; i++)
+      ::padded(whole, chunk.image + i, first - g_.padding[0], last - g_.padding[0], padded_width(),
+               out + (i * (g_.height + 2 * g_.padding[0]) + first) * row_floats);
+  }
+
+  void add_blocks(const Share& share, const Geometry& g, const Chunk& chunk, const Chunk& here,
+                  Operands in, long skip, float* dy_copy, float* sums) const {
+    const long dy_image = g_.out[0] * g_.out[1] * g_.filters;
+    const float* dy = dy_ + chunk.image * dy_image + chunk.row * g_.out[1] * g_.filters;
+    const long one[2] = {1, 1};
+    for (long i = share.first_block; i < share.last_block; i++) {
+      const long f = i * block_, count = std::min(block_, g_.filters - f);
+      const int vectors = count < block_ ? 1 : 2;
+      in.dy = dy, in.dy_filters = g_.filters, in.dy_rows = g_.out[0];
+      if (g_.filters > count) {
+        for (long image = 0; image < chunk.images; image++)
+          narrow(dy + image * dy_image, g_.out[1] * g_.filters, g_.filters, one, chunk.rows,
+                 g_.out[1], f, count, dy_copy + image * chunk.rows * g_.out[1] * count);
+        in.dy = dy_copy, in.dy_filters = count, in.dy_rows = chunk.rows;
+      }
+      const long rows = share.end - share.begin;
+      const long parts = (rows + tiles_.most[vectors] - 1) / tiles_.most[vectors];
+      for (long part = 0; part < parts; part++) {
+        const long a = part * rows / parts, b = (part + 1) * rows / parts;
+        Operands piece = in;
+        piece.x += skip + a;
+        for (const Run& run : runs_)
+          add(tiles_, g, piece, here, run, share.begin + a, share.begin + b, f, vectors, sums);
       }
     }
+  }
+
+  const Tiles& tiles_;
+  const Geometry& g_;
+  const float *x_, *dy_;
+  const bool padded_, pointwise_;
+  const std::vector<Run> runs_;
+  const std::vector<Chunk> chunks_;
+  const long block_;
+};
+
+inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, Geometry g,
+                            const float* x, const float* dy, float* dkernel) {
+  if (g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1] &&
+      g.height == g.out[0] * g.stride[0]) {
+    // All images' rows are one image's.
+    g.height *= g.batch, g.out[0] *= g.batch, g.batch = 1;
+  }
+  const KernelSum gradient(tiles, g, x, dy);
+  const long size = g.taps[0] * g.taps[1] * g.channels * g.filters;
+  // A small gradient is summed for parts of the pixels and these are added; a large one is cut
+  // itself. Neither depends on the number of threads, so nor do the sums.
+  const bool by_pixels = gradient.padded() || (size <= kCache / 4 && gradient.chunk_count() >= 8);
+  const long parts = by_pixels ? std::min(16L, gradient.chunk_count()) : 1;
+  const long pieces = by_pixels ? 1 : (gradient.length() + 51) / 52;
+  const long slices = by_pixels ? 1 : std::clamp(4 * pool.num_threads() / pieces, 1L,
+                                                 gradient.blocks());
+  static thread_local Scratch partial;
+  float* sums = parts > 1 ? partial.floats(parts * size) : dkernel;
+  parallel(pool, 16, [&](long i) {
+    std::fill(sums + i * parts * size / 16, sums + (i + 1) * parts * size / 16, 0.f);
+  });
+  parallel(pool, parts * pieces * slices, [&](long task) {
+    const long part = task / pieces / slices, piece = task / slices % pieces, slice = task % slices;
+    const long chunks = gradient.chunk_count(), length = gradient.length();
+    gradient.add_share({part * chunks / parts, (part + 1) * chunks / parts,
+                        piece * length / pieces, (piece + 1) * length / pieces,
+                        slice * gradient.blocks() / slices,
+                        (slice + 1) * gradient.blocks() / slices},
+                       sums + part * size);
   });
   if (parts == 1) return;
   const long cuts = std::min(16L, size / 256 + 1);

@@ -67,8 +67,12 @@ ffi::Error ImageGradient(ffi::ThreadPool pool, Array dy, Array kernel, Result dx
 ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkernel, Numbers window) {
   return guarded(dkernel, [&] {
     const Geometry g = geometry(x, *dkernel, dy, window);
-    const auto method = suits_winograd(g) ? winograd_kernel_gradient : kernel_gradient;
-    method(pool, *tiles, g, x.typed_data(), dy.typed_data(), dkernel->typed_data());
+    if (suits_winograd(g)) {
+      winograd_kernel_gradient(pool, *tiles, g, x.typed_data(), dy.typed_data(),
+                               dkernel->typed_data());
+    } else {
+      kernel_gradient(pool, *tiles, g, x.typed_data(), dy.typed_data(), dkernel->typed_data());
+    }
   });
 }
 
