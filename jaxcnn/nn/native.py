@@ -52,6 +52,8 @@ def call(
     Args:
       name: `convolve`, `image_gradient` or `kernel_gradient`.
       shape: the result's.
+      first: image, or the output's gradient for `image_gradient`.
+      second: kernel, or the output's gradient for `kernel_gradient`.
       window: stride, padding and dilation, each down and across.
     """
     result = jax.ShapeDtypeStruct(shape, np.float32)

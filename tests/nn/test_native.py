@@ -1,0 +1,176 @@
+"""Compiled convolutions equal their definition and stay where they belong."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.nn import conv2d, fast_forms, native
+
+pytestmark = pytest.mark.skipif(
+    not native.available(), reason="built without a C++ compiler, or no AVX2"
+)
+
+# Images, height, width, channels, filters; then kernel, stride, padding, dilation.
+SHAPES = [
+    ((3, 9, 12, 32, 48), (3, 1, 1, 1)),  # Winograd, odd rows
+    ((70, 4, 3, 32, 32), (3, 1, 1, 1)),  # Winograd, tiles of several images at once
+    ((2, 7, 8, 64, 32), (3, 1, 0, 1)),  # Winograd without padding
+    ((1, 6, 5, 32, 64), (3, 1, 2, 1)),  # Winograd with more padding than keeps the size
+    ((2, 11, 9, 16, 16), (3, 1, 1, 1)),
+    ((9, 23, 24, 3, 32), (7, 2, 3, 1)),  # a stem
+    ((2, 15, 16, 48, 32), (3, 2, 1, 1)),
+    ((2, 13, 12, 16, 32), (3, 3, 0, 1)),  # pixels under no tap
+    ((2, 14, 13, 32, 16), (3, 1, 2, 2)),
+    ((2, 12, 15, 32, 16), (3, 2, 2, 2)),
+    ((1, 20, 21, 16, 48), (5, 1, 2, 1)),
+    ((17, 8, 8, 160, 32), (1, 1, 0, 1)),
+    ((3, 8, 8, 160, 32), (1, 2, 0, 1)),
+    ((3, 7, 7, 144, 16), (1, 2, 0, 1)),
+    ((2, 5, 5, 16, 16), (1, 1, 1, 1)),
+    ((1, 3, 3, 16, 256), (3, 1, 1, 1)),
+    ((1, 1, 1, 16, 16), (3, 1, 1, 1)),
+]
+
+
+def normal(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def arrays(shape, window):
+    images, height, width, channels, filters = shape
+    x = normal((images, height, width, channels), 0)
+    return x, normal((window[0], window[0], channels, filters), 1)
+
+
+def by_definition(x, kernel, stride, padding, dilation):
+    """The sum over taps in float64, `[B, H', W', F]`."""
+    x = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    reach = dilation * (kernel.shape[0] - 1)
+    out = [(n - reach - 1) // stride + 1 for n in x.shape[1:3]]
+    y = np.zeros((x.shape[0], *out, kernel.shape[3]))
+    for row, column in np.ndindex(kernel.shape[:2]):
+        rows = slice(row * dilation, row * dilation + (out[0] - 1) * stride + 1, stride)
+        columns = slice(column * dilation, column * dilation + (out[1] - 1) * stride + 1, stride)
+        y += x[:, rows, columns] @ kernel[row, column]
+    return y
+
+
+def assert_near(found, expected, tolerance=3e-6):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.fixture(params=["avx512", "avx2"])
+def instructions(request):
+    from jaxcnn.nn import _conv
+
+    if not _conv.use(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    _conv.use("")
+
+
+@pytest.mark.parametrize(("shape", "window"), SHAPES)
+def test_convolution_is_the_sum_of_its_definition(shape, window, instructions):
+    x, kernel = arrays(shape, window)
+    stride, padding, dilation = window[1:]
+    found = jax.jit(lambda x, k: conv2d(x, k, stride=stride, padding=padding, dilation=dilation))(
+        jnp.float32(x), jnp.float32(kernel)
+    )
+    assert_near(found, by_definition(x, kernel, stride, padding, dilation))
+
+
+@pytest.mark.parametrize(("shape", "window"), SHAPES)
+def test_both_gradients_are_the_transposes_of_the_convolution(shape, window, instructions):
+    # <dy, conv(x, k)> = <x, image gradient> = <k, kernel gradient>, and each entry against XLA's.
+    x, kernel = (jnp.float32(a) for a in arrays(shape, window))
+    options = dict(zip(("stride", "padding", "dilation"), window[1:], strict=True))
+
+    def gradients(x, kernel, dy):
+        return jax.vjp(lambda x, k: conv2d(x, k, **options), x, kernel)[1](dy)
+
+    dy = jnp.float32(normal(jax.eval_shape(lambda: conv2d(x, kernel, **options)).shape, 2))
+    found = jax.jit(gradients)(x, kernel, dy)
+    with fast_forms(False):
+        expected = jax.jit(gradients)(x, kernel, dy)
+    for a, b in zip(found, expected, strict=True):
+        assert_near(a, np.asarray(b))
+    product = np.vdot(np.float64(dy), by_definition(x, kernel, *window[1:]))
+    for value, gradient in zip((x, kernel), found, strict=True):
+        size = np.linalg.norm(np.float64(value)) * np.linalg.norm(np.float64(gradient))
+        assert abs(np.vdot(np.float64(value), np.float64(gradient)) - product) < 1e-6 * size
+
+
+def compiled_calls(step, *arrays):
+    text = step.lower(*arrays).compile().as_text()
+    return re.findall(r'custom_call_target="(jaxcnn\w+)"', text)
+
+
+def test_a_program_for_one_cpu_calls_them_and_one_for_several_does_not():
+    x, kernel = jnp.ones((4, 8, 8, 16)), jnp.ones((3, 3, 16, 16))
+    step = jax.jit(jax.grad(lambda k, x: jnp.sum(conv2d(x, k, padding=1) ** 2)))
+    assert sorted(compiled_calls(step, kernel, x)) == ["jaxcnn_convolve", "jaxcnn_kernel_gradient"]
+
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    parts = jax.device_put(x, spec)
+    assert compiled_calls(step, kernel, parts) == []
+    assert "all-gather" not in step.lower(kernel, parts).compile().as_text()
+
+
+def test_half_precision_groups_and_odd_filters_are_left_to_xla():
+    for x, kernel, groups in (
+        (jnp.ones((1, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16), 1),
+        (jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 8, 16)), 2),
+        (jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 10)), 1),
+    ):
+        step = jax.jit(lambda x, k, groups=groups: conv2d(x, k, padding=1, groups=groups))
+        assert compiled_calls(step, x, kernel) == []
+
+
+@pytest.mark.slow
+def test_the_sums_do_not_depend_on_the_number_of_threads():
+    program = (
+        "import jax, numpy as np, hashlib\n"
+        "from jaxcnn.nn import conv2d\n"
+        "def run(c, f, k, s, p):\n"
+        "    r = np.random.default_rng(0)\n"
+        "    x, w = r.normal(size=(16, 14, 14, c)), r.normal(size=(k, k, c, f))\n"
+        "    g = jax.jit(jax.grad(lambda a: (conv2d(*a, stride=s, padding=p) ** 3).sum()))\n"
+        "    return [a.tobytes() for a in map(np.asarray, g((np.float32(x), np.float32(w))))]\n"
+        "cases = (64, 64, 3, 1, 1), (16, 16, 3, 1, 1), (256, 128, 1, 1, 0), (64, 96, 3, 2, 1)\n"
+        "print(hashlib.sha256(b''.join(sum((run(*c) for c in cases), []))).hexdigest())\n"
+    )
+    digests = set()
+    for cores in ({0}, set(range(os.cpu_count() or 1))):
+        digests.add(
+            subprocess.run(
+                [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {cores})\n{program}"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+    assert len(digests) == 1
+
+
+@pytest.mark.slow
+def test_switched_off_nothing_compiled_is_called():
+    program = (
+        "import jax, jax.numpy as jnp\nfrom jaxcnn.nn import conv2d, native\n"
+        "x, kernel = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 16))\n"
+        "text = jax.jit(conv2d).lower(x, kernel).as_text()\n"
+        "print(native.available(), '@jaxcnn' in text)\n"
+    )
+    environment = {**os.environ, native.SWITCH: "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
