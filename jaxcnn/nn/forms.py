@@ -51,11 +51,13 @@ def _names_an_axis(aval: Any) -> bool:
 
 
 def _is_for_one_device(context: Any) -> bool:
-    """Whether each device runs the program as it is lowered, from jit's or a map's context."""
-    if hasattr(context, "num_devices"):
-        return context.num_devices == 1
-    # Inside shard_map and pmap all axes are manual: XLA has nothing left to cut.
-    return context.mesh.size == 1 or context.manual_axes == frozenset(context.mesh.axis_names)
+    """Whether a program is for one device, from the context in which jit or a map lowers it.
+
+    Programs for several are the same under every mapping: XLA cuts those of `jit` over a mesh, and
+    a `pmap` or `shard_map` that need not be cut shall not round differently.
+    """
+    devices = context.num_devices if hasattr(context, "num_devices") else context.mesh.size
+    return devices == 1
 
 
 class Form:
