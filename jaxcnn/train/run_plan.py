@@ -16,6 +16,7 @@ from jaxcnn.analysis import MemoryPlan, Plan, memory_plan, saved_bytes
 from jaxcnn.analysis import plan as plan_step
 from jaxcnn.analysis.render import Column, Table, si, text
 from jaxcnn.data import Example
+from jaxcnn.nn import fast_forms
 from jaxcnn.train.config import TrainConfig, to_dict
 from jaxcnn.train.setup import Setup, prepare, with_norm
 from jaxcnn.train.step import Task, batch_loss, train_step
@@ -243,8 +244,8 @@ def _passes(setup: Setup, state: Any) -> float | None:
     task, state, batch = _one_device(setup, state, 1)
     images = jax.ShapeDtypeStruct(batch["image"].shape, jnp.float32)
     forward = jax.jit(functools.partial(task.model.apply, train=False))
-    step = jax.jit(functools.partial(train_step, task)).lower(state, batch)
-    return _flops(step) / _flops(forward.lower(state.variables, images))
+    step = jax.jit(functools.partial(train_step, task))
+    return _flops(step, state, batch) / _flops(forward, state.variables, images)
 
 
 def _without_frozen(memory: MemoryPlan, setup: Setup, state: Any) -> MemoryPlan:
@@ -258,18 +259,19 @@ def _without_frozen(memory: MemoryPlan, setup: Setup, state: Any) -> MemoryPlan:
     def loss(params: Any, state: Any, batch: Any, key: Any) -> Any:
         return batch_loss(task, state, params, batch, key)
 
-    step = jax.jit(functools.partial(train_step, task)).lower(state, batch)
+    step = jax.jit(functools.partial(train_step, task))
     return dataclasses.replace(
         memory,
         gradients=_bytes(state.params),
         activations=saved_bytes(loss, state.params, state, batch, state.key),
-        macs_per_step=int(_flops(step) * memory.devices / 2),
+        macs_per_step=int(_flops(step, state, batch) * memory.devices / 2),
     )
 
 
-def _flops(lowered: jax.stages.Lowered) -> float:
-    """XLA's count, before it optimises."""
-    cost = lowered.cost_analysis()
+def _flops(function: Any, *arguments: Any) -> float:
+    """XLA's count, before it optimises, of JAX's own operations: it cannot see into others."""
+    with fast_forms(False):
+        cost = function.lower(*arguments).cost_analysis()
     if cost is None:
         raise ValueError("This backend does not count the FLOPs of a program.")
     return float(cost["flops"])
