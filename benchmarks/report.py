@@ -9,11 +9,12 @@ from typing import Any
 from jaxcnn.benchmark import environment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def write(name: str, values: dict[str, Any]) -> pathlib.Path:
     """Writes `benchmarks/results/NAME` and prints it."""
-    path = ROOT / "benchmarks" / "results" / name
+    path = RESULTS / name
     record = environment() | values
     path.write_text(json.dumps(record, indent=2) + "\n")
     print(path.read_text())
