@@ -120,7 +120,7 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
   });
 
   // A task is some images, or some rows of one; of all filters, or of some where tasks are few.
-  const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * pool.num_threads();
+  const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * thread_count(pool);
   const long images = std::clamp(std::min(kCache / std::max(1L, image_bytes), g.batch / wanted),
                                  1L, g.batch);
   const long bands = std::clamp(

@@ -215,7 +215,7 @@ inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, Geom
   const bool by_pixels = gradient.padded() || (size <= kCache / 4 && gradient.chunk_count() >= 8);
   const long parts = by_pixels ? std::min(16L, gradient.chunk_count()) : 1;
   const long pieces = by_pixels ? 1 : (gradient.length() + 51) / 52;
-  const long slices = by_pixels ? 1 : std::clamp(4 * pool.num_threads() / pieces, 1L,
+  const long slices = by_pixels ? 1 : std::clamp(4 * thread_count(pool) / pieces, 1L,
                                                  gradient.blocks());
   static thread_local Scratch partial;
   float* sums = parts > 1 ? partial.floats(parts * size) : dkernel;

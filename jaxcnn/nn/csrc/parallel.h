@@ -1,6 +1,7 @@
 // A loop over tasks on XLA's threads, and memory that a thread keeps between calls.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
@@ -11,12 +12,18 @@
 
 #include "xla/ffi/api/ffi.h"
 
+inline long thread_count(xla::ffi::ThreadPool& pool) {
+  return std::max<long>(1, pool.num_threads());  // none: the caller alone
+}
+
 // Calls task(i) for each i < count. The caller works too, so it never waits for a thread that has
-// not begun: a pool whose threads are all busy costs time, not progress.
+// not begun: a pool whose threads are all busy costs time, not progress. Throws std::bad_alloc, after
+// all tasks have ended, where one did.
 inline void parallel(xla::ffi::ThreadPool& pool, long count,
                      const std::function<void(long)>& task) {
   struct State {
     std::atomic<long> next{0}, done{0};
+    std::atomic<bool> failed{false};
     std::mutex mutex;
     std::condition_variable finished;
   };
@@ -24,18 +31,23 @@ inline void parallel(xla::ffi::ThreadPool& pool, long count,
   auto state = std::make_shared<State>();
   auto work = [state, count, &task] {
     for (long i; (i = state->next.fetch_add(1)) < count;) {
-      task(i);
+      try {
+        task(i);
+      } catch (const std::bad_alloc&) {
+        state->failed = true;
+      }
       if (state->done.fetch_add(1) + 1 == count) {
         std::lock_guard<std::mutex> lock(state->mutex);
         state->finished.notify_all();
       }
     }
   };
-  const long threads = pool.num_threads();
+  const long threads = thread_count(pool);
   for (long helper = 1; helper < threads && helper < count; helper++) pool.Schedule(decltype(work)(work));
   work();
   std::unique_lock<std::mutex> lock(state->mutex);
   state->finished.wait(lock, [&] { return state->done.load() == count; });
+  if (state->failed) throw std::bad_alloc();
 }
 
 // Grows and stays: fresh pages for each call would cost as much as a small convolution.

@@ -74,7 +74,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
   });
 
   const long total = tiling.count(), groups = (total + kTiles - 1) / kTiles;
-  const long splits = std::clamp(4 * pool.num_threads() / groups, 1L, blocks);
+  const long splits = std::clamp(4 * thread_count(pool) / groups, 1L, blocks);
   parallel(pool, groups * splits, [&](long task) {
     static thread_local Scratch scratch;
     const long split = task % splits, group = task / splits;
@@ -116,7 +116,7 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
   const long size = kPlaces * g.channels * g.filters;
   // As in `kernel_gradient`, the sums' order is the same for any number of threads.
   const long parts = g.channels * g.filters <= 64 * 64 ? std::min(8L, groups) : 1;
-  const long slices = std::clamp<long>(parts > 1 ? 1 : pool.num_threads(), 1L, blocks);
+  const long slices = std::clamp<long>(parts > 1 ? 1 : thread_count(pool), 1L, blocks);
 
   static thread_local Scratch partial;
   float* sums = partial.floats(parts * size);
