@@ -71,7 +71,8 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, window: Window, shape: Shap
     return jax.linear_transpose(lambda k: convolve(x, k, window), kernel)(dy)[0]
 
 
-# A 1x1 convolution is a matrix product over all pixels; with a stride, over those that it keeps.
+# A 1x1 convolution is a matrix product over all pixels; with a stride, over those that it keeps. Of
+# other convolutions these are the plain forms.
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
