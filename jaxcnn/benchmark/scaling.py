@@ -26,6 +26,8 @@ from jaxcnn.train.network import with_norm
 from jaxcnn.train.setup import Setup, prepare
 
 _PARTS = ("compute", "collectives", "input")
+# Steps whose batches may lie ready when a round begins: groups of small images are read ahead.
+_READ_AHEAD = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,7 @@ def time_ways(setup: Setup, steps: int, rounds: int) -> Point:
         way.run(2)
     times = []
     for _ in range(rounds):
-        ways[2].run(steps)  # What was read ahead while the others ran.
+        ways[2].run(max(steps, _READ_AHEAD))  # What was read ahead while the others ran.
         times.append([way.run(steps) for way in reversed(ways)][::-1])
     feed.close()
     compute, both, whole = ([1e3 * row[i] for row in times] for i in range(3))

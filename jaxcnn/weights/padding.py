@@ -9,6 +9,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal
 
 from jaxcnn.analysis.walk import inner_program
+from jaxcnn.nn import fast_forms
 
 _CONV = "conv_general_dilated"
 _POOLS = ("reduce_window_max", "reduce_window_sum", "reduce_window")
@@ -35,7 +36,8 @@ def repadded(
     Raises:
       TypeError, ValueError: where the shapes no longer fit each other.
     """
-    program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    with fast_forms(False):  # whose windows have no names here
+        program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
 
     def run(*flat: Any) -> list[Any]:
         return _run(program.jaxpr, program.consts, flat, operations, scheme)
