@@ -25,6 +25,7 @@ import command_line
 import jax
 import train
 
+import jaxcnn.train
 from jaxcnn.evaluation.exact import Tally
 from jaxcnn.train import fit
 from jaxcnn.train.folder import FolderLock
@@ -44,7 +45,12 @@ def config():
 
 def at_step(number, act):
     """Calls `act` before a step."""
-    train.fit = functools.partial(fit, on_batch=lambda step, _: act() if step == number else None)
+    change_fit(lambda step, _: act() if step == number else None)
+
+
+def change_fit(on_batch):
+    # The script takes it from there once its arguments are read.
+    jaxcnn.train.fit = functools.partial(fit, on_batch=on_batch)
 
 
 def send(*signals):
@@ -149,12 +155,9 @@ CASES = {
     "term twice in compilation": lambda w: in_compilation(TERM, TERM, endless=True),
     "disk full": lambda w: at_step(12, lambda: limit_files(2000)),
     "disk full, continue": lambda w: at_step(12, lambda: limit_files(2000)),
-    "disk full for a while, continue": lambda w: train.__dict__.update(
-        fit=functools.partial(
-            fit,
-            on_batch=lambda step, _: (
-                limit_files(2000 if step < 22 else resource.RLIM_INFINITY) if step >= 12 else None
-            ),
+    "disk full for a while, continue": lambda w: change_fit(
+        lambda step, _: (
+            limit_files(2000 if step < 22 else resource.RLIM_INFINITY) if step >= 12 else None
         )
     ),
     "background failure": lambda w: background(OSError(28, "No space left on device")),
