@@ -5,8 +5,9 @@ magnifies rounding wherever a unit near 0 falls on the other side of its ReLU; o
 the second step that float32 decides it by the order of its sums. With BatchNorm in float64, as
 PyTorch takes its sums on a CPU, it falls where PyTorch's does and the losses stay within 1e-3 (5e-4
 to 7e-4, whatever the order of the images); all else is float32. In float32 alone they end 2e-4 to
-2e-3 away, by that order, and the fifth 7e-3 with the compiled convolutions, whose sums have another;
-the default is tested in the plain forms. Float64 throughout shows that nothing but rounding differs.
+2e-3 away, by that order, and the fifth 7e-3 with the compiled convolutions, whose sums have
+another; the default is tested in the plain forms. Float64 throughout shows that nothing but
+rounding differs.
 """
 
 from __future__ import annotations
