@@ -27,7 +27,7 @@ inline void parallel(xla::ffi::ThreadPool& pool, long count,
     std::mutex mutex;
     std::condition_variable finished;
   };
-  // Shared: a helper may begin after all is done, and then only looks at `next`.
+  // Shared: a thread may begin after all is done, and then only looks at `next`.
   auto state = std::make_shared<State>();
   auto work = [state, count, &task] {
     for (long i; (i = state->next.fetch_add(1)) < count;) {
@@ -43,7 +43,7 @@ inline void parallel(xla::ffi::ThreadPool& pool, long count,
     }
   };
   const long threads = thread_count(pool);
-  for (long helper = 1; helper < threads && helper < count; helper++) pool.Schedule(decltype(work)(work));
+  for (long other = 1; other < threads && other < count; other++) pool.Schedule(decltype(work)(work));
   work();
   std::unique_lock<std::mutex> lock(state->mutex);
   state->finished.wait(lock, [&] { return state->done.load() == count; });
