@@ -1,4 +1,4 @@
-"""Compiled convolutions for CPUs, where the library was built with them."""
+"""Compiled functions for CPUs, where the library was built with them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def call(
     second: jax.Array,
     window: tuple[int, ...],
 ) -> jax.Array:
-    """One of the three functions of csrc/module.cc on float32 arrays.
+    """One of the functions of csrc/module.cc on float32 arrays.
 
     Args:
-      name: `convolve`, `image_gradient` or `kernel_gradient`.
+      name: `convolve`, `image_gradient`, `kernel_gradient` or `pool_gradient`.
       shape: the result's.
-      first: image, or the output's gradient for `image_gradient`.
-      second: kernel, or the output's gradient for `kernel_gradient`.
-      window: stride, padding and dilation, each down and across.
+      first: image, or the output's gradient for `image_gradient` and `pool_gradient`.
+      second: kernel; the output's gradient for `kernel_gradient`, the image for `pool_gradient`.
+      window: stride, padding and dilation, of pooling size, stride and padding, each down and across.
     """
     result = jax.ShapeDtypeStruct(shape, np.float32)
     function: Any = jax.ffi.ffi_call(f"jaxcnn_{name}", result)

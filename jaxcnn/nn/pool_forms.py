@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.nn import native
 from jaxcnn.nn.forms import Form
 
 Dims = tuple[int, ...]
@@ -122,9 +123,18 @@ def _spread(ct: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads
     return dx
 
 
+def _compiled_spread(
+    ct: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads
+) -> jax.Array:
+    if x.dtype != jnp.float32 or not x.size or not native.available():
+        return _spread(ct, x, size=size, stride=stride, pads=pads)
+    window = (*size, *stride, pads[0][0], pads[1][0])
+    return native.call("pool_gradient", x.shape, ct, x, window)
+
+
 max_pool = Form("max_pool", reduce_max, _max_of_taps)
 pick = Form("max_pool_pick", _plain_pick, _pick)
-spread = Form("max_pool_spread", _plain_spread, _spread)
+spread = Form("max_pool_spread", _plain_spread, _spread, _compiled_spread)
 
 max_pool.derived(lambda t, x, **params: pick(t, x, **params))
 pick.linear(lambda ct, t, x, **params: spread(ct, x, **params))

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct Gather {
   long y_image, y_row, y_pixel, filters;
 };
 
+constexpr long kPage = 1024;  // floats
 constexpr long kCache = 256 << 10;  // bytes of images that stay in the second cache beside a kernel
 
 // Kernel rows for filters [f, f + count) in the order in which `gather` reads them.
@@ -76,19 +78,33 @@ inline const float* padded(const Gather& g, long image, long first, long last, l
   return out - (last - first + 1) * columns * g.channels;
 }
 
+// Pixels under one tap, without those between them, `pitch` floats apart.
+inline void spread(const Gather& g, const float* x, long rows, long pitch, float* out) {
+  const long row_floats = g.axis[0].step * g.size[1] * g.channels;
+  for (long row = 0; row < rows; row++, x += row_floats)
+    for (long column = 0; column < g.axis[1].count; column++, out += pitch)
+      std::memcpy(out, x + column * g.axis[1].step * g.channels, g.channels * sizeof(float));
+}
+
+// What a task reads: floats from the first tap of one output to that of the next.
+struct Steps {
+  long image, row, pixel;
+};
+
 // One image's rows [first, last) for one block of filters; x is the first row's first tap.
-inline void rows(const Tiles& tiles, const Gather& g, const float* x, long x_row, long image,
-                 long first, long last, const std::vector<long>& taps, long length,
+inline void rows(const Tiles& tiles, const Gather& g, const float* x, const Steps& steps, long image,
+                 long first, long last, const std::vector<long>& taps, long length, bool ahead,
                  const float* kernel, long f, int vectors) {
-  const long columns = g.axis[1].count, step = g.axis[1].step * g.channels;
+  const long columns = g.axis[1].count;
   const long parts = (columns + tiles.most[vectors] - 1) / tiles.most[vectors];
   for (long row = first; row < last; row++) {
     float* y = g.y + image * g.y_image + row * g.y_row + f;
     for (long part = 0; part < parts; part++) {
       const long begin = part * columns / parts, end = (part + 1) * columns / parts;
       tiles.gather[vectors][end - begin](
-          x + (row - first) * g.axis[0].step * x_row + begin * step, step, taps.data(),
-          static_cast<long>(taps.size()), length, kernel, y + begin * g.y_pixel, g.y_pixel);
+          x + (row - first) * steps.row + begin * steps.pixel, steps.pixel, taps.data(),
+          static_cast<long>(taps.size()), length, ahead ? (end - begin) * steps.pixel : 0, kernel,
+          y + begin * g.y_pixel, g.y_pixel);
     }
   }
 }
@@ -100,6 +116,10 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
                     across.last() >= g.size[1];
   const long columns = pads ? across.last() - across.first() + 1 : g.size[1];
   const long x_row = columns * g.channels;
+  // One tap's pixels that lie a page apart share places of the first cache: they are moved nearer.
+  const bool one = down.tap.size() == 1 && across.tap.size() == 1;
+  const bool moves = one && !pads && across.step * g.channels % kPage == 0;
+  const long pitch = g.channels + 16;
   // Taps that adjoin are one longer run of floats.
   const bool merge = across.adjoining();
   const long length = g.channels * (merge ? static_cast<long>(across.tap.size()) : 1);
@@ -123,9 +143,13 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
   const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * thread_count(pool);
   const long images = std::clamp(std::min(kCache / std::max(1L, image_bytes), g.batch / wanted),
                                  1L, g.batch);
+#ifdef BAND
+  const long bands = std::clamp(std::max(image_bytes / BAND, g.batch < wanted ? wanted / g.batch : 1), 1L, down.count);
+#else
   const long bands = std::clamp(
       std::max(image_bytes / (2 * kCache), g.batch < wanted ? wanted / g.batch : 1), 1L,
       (down.count + 3) / 4);
+#endif
   const long groups = (g.batch + images - 1) / images;
   const long splits = std::clamp(wanted / (groups * bands), 1L, blocks);
   parallel(pool, groups * bands * splits, [&](long task) {
@@ -137,24 +161,56 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
     const long bottom = (last - 1) * down.step + down.offset.back();
     const long image_floats = pads ? (bottom - top + 1) * x_row : g.size[0] * x_row;
     const float* x = g.x + begin * image_floats + top * x_row + across.first() * g.channels;
+    Steps steps{image_floats, down.step * x_row, across.step * g.channels};
     if (pads) {
       float* copy = padding.floats((end - begin) * image_floats);
       for (long image = begin; image < end; image++)
         padded(g, image, top, bottom, columns, copy + (image - begin) * image_floats);
+      x = copy;
+    } else if (moves) {
+      steps = {(last - first) * across.count * pitch, across.count * pitch, pitch};
+      float* copy = padding.floats((end - begin) * steps.image);
+      for (long image = begin; image < end; image++)
+        spread(g, x + (image - begin) * image_floats, last - first, pitch,
+               copy + (image - begin) * steps.image);
       x = copy;
     }
     for (long i = split * blocks / splits; i < (split + 1) * blocks / splits; i++) {
       const long f = i * block;
       const int vectors = g.filters - f < block ? 1 : 2;
       for (long image = begin; image < end; image++)
-        rows(tiles, g, x + (image - begin) * image_floats, x_row, image, first, last, taps, length,
-             packed + per_filter * f, f, vectors);
+        rows(tiles, g, x + (image - begin) * steps.image, steps, image, first, last, taps, length,
+             one && !moves && f == 0, packed + per_filter * f, f, vectors);
     }
   });
 }
 
+// A 1x1 convolution of stride one knows no rows: as one image of rows that whole blocks fill, and
+// what is left in a last row. Calls work(geometry, first pixel) for both.
+template <typename Work>
+void flat(const Geometry& geometry, Work work) {
+  constexpr long kRow = 84;
+  const long pixels = geometry.batch * geometry.height * geometry.width;
+  for (const auto& [begin, rows, width] :
+       {std::array<long, 3>{0, pixels / kRow, kRow},
+        std::array<long, 3>{pixels / kRow * kRow, pixels % kRow ? 1L : 0L, pixels % kRow}}) {
+    if (!rows) continue;
+    Geometry part = geometry;
+    part.batch = 1, part.height = part.out[0] = rows, part.width = part.out[1] = width;
+    work(part, begin);
+  }
+}
+
+inline bool is_flat(const Geometry& g) {
+  return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1] && g.stride[0] == 1 && g.stride[1] == 1;
+}
+
 inline void convolve(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& geometry,
                      const float* x, const float* kernel, float* y) {
+  if (is_flat(geometry) && geometry.batch>1)
+    return flat(geometry, [&](const Geometry& part, long begin) {
+      convolve(pool, tiles, part, x + begin * geometry.channels, kernel, y + begin * geometry.filters);
+    });
   Gather g{x, geometry.batch, {geometry.height, geometry.width}, geometry.channels, {}, y, 0, 0, 0,
            geometry.filters};
   for (int a = 0; a < 2; a++) {
@@ -174,6 +230,10 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
 // phase is a convolution of dy with step one.
 inline void image_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& geometry,
                            const float* dy, const float* kernel, float* dx) {
+  if (is_flat(geometry) && geometry.batch>1)
+    return flat(geometry, [&](const Geometry& part, long begin) {
+      image_gradient(pool, tiles, part, dy + begin * geometry.filters, kernel, dx + begin * geometry.channels);
+    });
   const long size[2] = {geometry.height, geometry.width};
   const long image = geometry.height * geometry.width * geometry.channels;
   bool whole = true;  // whether every pixel is under some tap

@@ -7,14 +7,18 @@
 struct Tiles {
   int vector;   // floats
   int most[3];  // rows of the largest block, by the number of vectors in a row
-  void (*gather[3][32])(const float*, long, const long*, long, long, const float*, float*, long);
+  void (*gather[3][32])(const float*, long, const long*, long, long, long, const float*, float*,
+                        long);
   void (*outer[3][32])(const float*, const long*, const float*, const long*, const long*, float*,
                        long);
+  void (*copy[33])(const float*, long, long, float*);
+  void (*split)(const float*, long, long, long, float*);
   void (*transform_image)(const float* const*, long, float*, long);
   void (*transform_kernel)(const float*, long, long, float*, long);
   void (*transform_output)(const float*, long, long, float* const*);
   void (*spread_output)(const float* const*, long, float*, long);
   void (*collect_kernel)(const float*, long, long, float*, long);
+  void (*pick)(const float* const*, float* const*, long, const float*, long);
 };
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "convolution.h"
+#include "pointwise_gradient.h"
 
 // Rows of the kernel, as [taps * channels, filters], that read neighbouring floats of the images.
 struct Run {
@@ -20,7 +21,7 @@ struct Operands {
   long height, width, x_channels, dy_rows, dy_filters;
 };
 
-constexpr long kPixels = 192;  // of a chunk: their blocks of channels and filters stay in the cache
+constexpr long kPixels = 384;  // of a chunk: their blocks of channels and filters stay in the cache
 
 inline std::vector<Run> runs(const Geometry& g, bool padded) {
   std::vector<Run> all;
@@ -77,15 +78,6 @@ inline void add(const Tiles& tiles, const Geometry& g, const Operands& in, const
                                     out + (run.row + begin) * g.filters + f, g.filters);
 }
 
-// Channels [begin, begin + width) of `rows` x `columns` pixels, of every `step`-th row and column.
-inline void narrow(const float* x, long row_floats, long channels, const long* step, long rows,
-                   long columns, long begin, long width, float* out) {
-  for (long row = 0; row < rows; row++)
-    for (long column = 0; column < columns; column++, out += width)
-      std::memcpy(out, x + row * step[0] * row_floats + column * step[1] * channels + begin,
-                  width * sizeof(float));
-}
-
 // The part of the gradient that one task adds up.
 struct Share {
   long first, last;            // chunks
@@ -96,7 +88,7 @@ struct Share {
 class KernelSum {
  public:
   KernelSum(const Tiles& tiles, const Geometry& g, const float* x, const float* dy)
-      : tiles_(tiles), g_(g), x_(x), dy_(dy), padded_(pads(g)), pointwise_(is_pointwise(g)),
+      : tiles_(tiles), g_(g), x_(x), dy_(dy), padded_(pads(g)),
         runs_(runs(g, padded_)), chunks_(chunks(g)), block_(2 * tiles.vector) {}
 
   long chunk_count() const { return static_cast<long>(chunks_.size()); }
@@ -110,41 +102,21 @@ class KernelSum {
     const long image_floats = padded_ ? (g_.height + 2 * g_.padding[0]) * padded_width() * g_.channels
                                       : 0;
     const long images = std::max(1L, kPixels / (g_.out[0] * g_.out[1]));
-    const long width = share.end - share.begin;
-    float* dy_copy = memory.floats(most_rows * (block_ + (pointwise_ ? width : 0)) +
-                                   images * image_floats);
+    float* dy_copy = memory.floats(most_rows * block_ + images * image_floats);
     float* x_copy = dy_copy + most_rows * block_;
     for (long i = share.first; i < share.last; i++) {
       const Chunk& chunk = chunks_[i];
       Operands in{x_ + chunk.image * g_.height * g_.width * g_.channels, nullptr, g_.height,
                   g_.width, g_.channels, chunk.rows, 0};
-      long skip = share.begin;  // where rows of a run begin in the operand
       if (padded_) {
         pad(chunk, x_copy);
         in.x = x_copy, in.height += 2 * g_.padding[0], in.width = padded_width();
       }
-      Geometry g = g_;
-      Chunk here = chunk;
-      if (pointwise_ && g_.channels >= 128) {
-        // Pixels whose channels are far apart share few places of the cache: closer together.
-        for (long image = 0; image < chunk.images; image++)
-          narrow(in.x + (image * g_.height + chunk.row * g_.stride[0]) * g_.width * g_.channels,
-                 g_.width * g_.channels, g_.channels, g_.stride, chunk.rows, g_.out[1],
-                 share.begin, width, x_copy + image * chunk.rows * g_.out[1] * width);
-        in.x = x_copy, in.height = chunk.rows, in.width = g_.out[1], in.x_channels = width;
-        g.stride[0] = g.stride[1] = 1;
-        here.row = 0;
-        skip = 0;
-      }
-      add_blocks(share, g, chunk, here, in, skip, dy_copy, sums);
+      add_blocks(share, chunk, in, dy_copy, sums);
     }
   }
 
  private:
-  static bool is_pointwise(const Geometry& g) {
-    return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1];
-  }
-
   // Few channels fill a block of registers only together with their neighbours' in the line, and a
   // line is whole only in a padded copy.
   static bool pads(const Geometry& g) {
@@ -165,19 +137,18 @@ class KernelSum {
                out + (i * (g_.height + 2 * g_.padding[0]) + first) * row_floats);
   }
 
-  void add_blocks(const Share& share, const Geometry& g, const Chunk& chunk, const Chunk& here,
-                  Operands in, long skip, float* dy_copy, float* sums) const {
+  void add_blocks(const Share& share, const Chunk& chunk, Operands in, float* dy_copy,
+                  float* sums) const {
     const long dy_image = g_.out[0] * g_.out[1] * g_.filters;
     const float* dy = dy_ + chunk.image * dy_image + chunk.row * g_.out[1] * g_.filters;
-    const long one[2] = {1, 1};
     for (long i = share.first_block; i < share.last_block; i++) {
       const long f = i * block_, count = std::min(block_, g_.filters - f);
       const int vectors = count < block_ ? 1 : 2;
       in.dy = dy, in.dy_filters = g_.filters, in.dy_rows = g_.out[0];
       if (g_.filters > count) {
         for (long image = 0; image < chunk.images; image++)
-          narrow(dy + image * dy_image, g_.out[1] * g_.filters, g_.filters, one, chunk.rows,
-                 g_.out[1], f, count, dy_copy + image * chunk.rows * g_.out[1] * count);
+          tiles_.copy[count](dy + image * dy_image + f, g_.filters, chunk.rows * g_.out[1],
+                             dy_copy + image * chunk.rows * g_.out[1] * count);
         in.dy = dy_copy, in.dy_filters = count, in.dy_rows = chunk.rows;
       }
       const long rows = share.end - share.begin;
@@ -185,9 +156,9 @@ class KernelSum {
       for (long part = 0; part < parts; part++) {
         const long a = part * rows / parts, b = (part + 1) * rows / parts;
         Operands piece = in;
-        piece.x += skip + a;
+        piece.x += share.begin + a;
         for (const Run& run : runs_)
-          add(tiles_, g, piece, here, run, share.begin + a, share.begin + b, f, vectors, sums);
+          add(tiles_, g_, piece, chunk, run, share.begin + a, share.begin + b, f, vectors, sums);
       }
     }
   }
@@ -195,19 +166,15 @@ class KernelSum {
   const Tiles& tiles_;
   const Geometry& g_;
   const float *x_, *dy_;
-  const bool padded_, pointwise_;
+  const bool padded_;
   const std::vector<Run> runs_;
   const std::vector<Chunk> chunks_;
   const long block_;
 };
 
-inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, Geometry g,
+inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& g,
                             const float* x, const float* dy, float* dkernel) {
-  if (g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1] &&
-      g.height == g.out[0] * g.stride[0]) {
-    // All images' rows are one image's.
-    g.height *= g.batch, g.out[0] *= g.batch, g.batch = 1;
-  }
+  if (PointwiseGradient::suits(g)) return PointwiseGradient(tiles, g, x, dy).run(pool, dkernel);
   const KernelSum gradient(tiles, g, x, dy);
   const long size = g.taps[0] * g.taps[1] * g.channels * g.filters;
   // A small gradient is summed for parts of the pixels and these are added; a large one is cut

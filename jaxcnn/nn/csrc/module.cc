@@ -7,6 +7,7 @@
 #include "convolution.h"
 #include "huge_pages.h"
 #include "kernel_gradient.h"
+#include "pooling.h"
 #include "winograd.h"
 
 namespace ffi = xla::ffi;
@@ -76,6 +77,16 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkerne
   });
 }
 
+// `window` is size, stride and padding, each down and across.
+ffi::Error PoolGradient(ffi::ThreadPool pool, Array dy, Array x, Result dx, Numbers window) {
+  return guarded(dx, [&] {
+    auto xs = x.dimensions(), ys = dy.dimensions();
+    const Windows w{xs[0], xs[1], xs[2], xs[3], {ys[1], ys[2]},
+                    {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]}};
+    pool_gradient(pool, *tiles, w, dy.typed_data(), x.typed_data(), dx->typed_data());
+  });
+}
+
 }  // namespace
 
 #define HANDLER(name, function)                             \
@@ -90,6 +101,7 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkerne
 HANDLER(jaxcnn_convolve, Convolve);
 HANDLER(jaxcnn_image_gradient, ImageGradient);
 HANDLER(jaxcnn_kernel_gradient, KernelGradient);
+HANDLER(jaxcnn_pool_gradient, PoolGradient);
 
 static PyObject* use(PyObject*, PyObject* args) {
   const char* name;
@@ -100,12 +112,14 @@ static PyObject* use(PyObject*, PyObject* args) {
 }
 
 static PyObject* handlers(PyObject*, PyObject*) {
-  return Py_BuildValue("{s:N,s:N,s:N}", "jaxcnn_convolve",
+  return Py_BuildValue("{s:N,s:N,s:N,s:N}", "jaxcnn_convolve",
                        PyCapsule_New((void*)jaxcnn_convolve, nullptr, nullptr),
                        "jaxcnn_image_gradient",
                        PyCapsule_New((void*)jaxcnn_image_gradient, nullptr, nullptr),
                        "jaxcnn_kernel_gradient",
-                       PyCapsule_New((void*)jaxcnn_kernel_gradient, nullptr, nullptr));
+                       PyCapsule_New((void*)jaxcnn_kernel_gradient, nullptr, nullptr),
+                       "jaxcnn_pool_gradient",
+                       PyCapsule_New((void*)jaxcnn_pool_gradient, nullptr, nullptr));
 }
 
 static PyMethodDef methods[] = {

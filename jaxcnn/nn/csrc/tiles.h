@@ -6,37 +6,48 @@
 // the compilers' vector types, which GCC and Clang turn into each instruction set's own.
 
 typedef float Vec __attribute__((vector_size(4 * VECTOR)));
+typedef int Numbers __attribute__((vector_size(4 * VECTOR)));
 typedef float Unaligned __attribute__((vector_size(4 * VECTOR), aligned(4), may_alias));
 
 inline __attribute__((always_inline)) Vec load(const float* p) { return *(const Unaligned*)p; }
 inline __attribute__((always_inline)) void store(float* p, Vec v) { *(Unaligned*)p = v; }
 
-// y[m] = sum over taps t and i < length of x[m * step + taps[t] + i] * kernel[t][i].
+// y[m] = sum over taps t and i < length of x[m * step + taps[t] + i] * kernel[t][i]. Asks for the
+// pixels `ahead` floats further on, if not 0, and for y, so that memory works while this computes.
 template <int M, int N>
-void gather(const float* x, long step, const long* taps, long tap_count, long length,
+void gather(const float* x, long step, const long* taps, long tap_count, long length, long ahead,
             const float* kernel, float* y, long y_step) {
   // Five pixels to a pointer: more pointers, or more multiples of the step, run out of registers.
   constexpr int kGroups = (M + 4) / 5;
+  constexpr long kLine = 16;
   Vec sum[M][N];
   for (int m = 0; m < M; m++)
     for (int n = 0; n < N; n++) sum[m][n] = Vec{};
   const long step3 = 3 * step;
+  if (y_step >= 128)  // nearer ones the processor foresees
+    for (int m = 0; m < M; m++)
+      for (int n = 0; n < N; n++) __builtin_prefetch(y + m * y_step + n * VECTOR, 1);
   for (long t = 0; t < tap_count; t++) {
     const float* pixel[kGroups];
     for (int g = 0; g < kGroups; g++) pixel[g] = x + taps[t] + 5 * g * step;
-    for (long i = 0; i < length; i++) {
-      Vec row[N];
-      for (int n = 0; n < N; n++) row[n] = load(kernel + n * VECTOR);
-      kernel += N * VECTOR;
+    for (long begin = 0; begin < length; begin += kLine) {
+      const long end = begin + kLine < length ? begin + kLine : length;
+      if (ahead)
+        for (int m = 0; m < M; m++) __builtin_prefetch(x + m * step + ahead + begin);
+      for (long i = begin; i < end; i++) {
+        Vec row[N];
+        for (int n = 0; n < N; n++) row[n] = load(kernel + n * VECTOR);
+        kernel += N * VECTOR;
 #pragma GCC unroll 32
-      for (int m = 0; m < M; m++) {
-        const float* p = pixel[m / 5];
-        const float value = m % 5 == 0   ? p[i]
-                            : m % 5 == 1 ? p[i + step]
-                            : m % 5 == 2 ? p[i + 2 * step]
-                            : m % 5 == 3 ? p[i + step3]
-                                         : p[i + 4 * step];
-        for (int n = 0; n < N; n++) sum[m][n] += value * row[n];
+        for (int m = 0; m < M; m++) {
+          const float* p = pixel[m / 5];
+          const float value = m % 5 == 0   ? p[i]
+                              : m % 5 == 1 ? p[i + step]
+                              : m % 5 == 2 ? p[i + 2 * step]
+                              : m % 5 == 3 ? p[i + step3]
+                                           : p[i + 4 * step];
+          for (int n = 0; n < N; n++) sum[m][n] += value * row[n];
+        }
       }
     }
   }
@@ -67,6 +78,25 @@ void outer(const float* x, const long* x_strides, const float* dy, const long* d
     }
   for (int m = 0; m < M; m++)
     for (int n = 0; n < N; n++) store(out + m * out_step + n * VECTOR, sum[m][n]);
+}
+
+// Rows of M floats, `step` apart, one after the other.
+template <int M>
+void copy(const float* x, long step, long count, float* out) {
+  for (long i = 0; i < count; i++, x += step, out += M) __builtin_memcpy(out, x, M * sizeof(float));
+}
+
+// `count` rows of `width` floats, `step` apart, in blocks of two vectors: [block][count][2 * VECTOR].
+inline void split(const float* x, long step, long count, long width, float* out) {
+  for (long i = 0; i < count; i++, x += step) {
+    long f = 0;
+    for (; f + 2 * VECTOR <= width; f += 2 * VECTOR) {
+      float* o = out + f * count + i * 2 * VECTOR;
+      store(o, load(x + f));
+      store(o + VECTOR, load(x + f + VECTOR));
+    }
+    if (f < width) store(out + f * count + i * VECTOR, load(x + f));
+  }
 }
 
 // Winograd's F(2x2, 3x3) (Lavin and Gray 2015, Fast algorithms for convolutional neural networks,
@@ -178,6 +208,33 @@ inline void collect_kernel(const float* u, long stride, long count, float* out, 
   }
 }
 
+// Adds dy to the gradient of the first largest of the taps, or of the first NaN, in each channel.
+inline void pick(const float* const* taps, float* const* gradients, long tap_count, const float* dy,
+                 long count) {
+  long i = 0;
+  for (; i + VECTOR <= count; i += VECTOR) {
+    Vec best = load(taps[0] + i);
+    Numbers winner = {};
+    for (int t = 1; t < tap_count; t++) {
+      const Vec tap = load(taps[t] + i);
+      const Numbers wins = (tap > best) | ((tap != tap) & (best == best));
+      best = wins ? tap : best;
+      winner = wins ? Numbers{} + t : winner;
+    }
+    const Vec d = load(dy + i);
+    for (int t = 0; t < tap_count; t++)
+      store(gradients[t] + i, load(gradients[t] + i) + (winner == t ? d : Vec{}));
+  }
+  for (; i < count; i++) {
+    long winner = 0;
+    for (long t = 1; t < tap_count; t++) {
+      const float tap = taps[t][i], best = taps[winner][i];
+      if (tap > best || (tap != tap && best == best)) winner = t;
+    }
+    gradients[winner][i] += dy[i];
+  }
+}
+
 // What is left of the registers holds a row of N vectors and a broadcast.
 template <int N>
 constexpr int kMost = (REGISTERS - N - 2) / N;
@@ -187,12 +244,14 @@ void fill(Tiles& tiles, std::integer_sequence<int, M...>) {
   tiles.most[N] = sizeof...(M);
   ((tiles.gather[N][M + 1] = gather<M + 1, N>), ...);
   ((tiles.outer[N][M + 1] = outer<M + 1, N>), ...);
+  ((tiles.copy[M + 1] = copy<M + 1>), ...);
 }
 
 inline Tiles make() {
-  Tiles tiles{VECTOR, {}, {}, {}, transform_image, transform_kernel, transform_output,
-              spread_output, collect_kernel};
+  Tiles tiles{VECTOR, {}, {}, {}, {}, split, transform_image, transform_kernel, transform_output,
+              spread_output, collect_kernel, pick};
   fill<1>(tiles, std::make_integer_sequence<int, kMost<1>>());
   fill<2>(tiles, std::make_integer_sequence<int, kMost<2>>());
+  tiles.copy[2 * VECTOR] = copy<2 * VECTOR>;
   return tiles;
 }

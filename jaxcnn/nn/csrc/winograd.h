@@ -93,7 +93,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
         for (long part = 0; part < parts; part++) {
           const long a = part * (last - first) / parts, b = (part + 1) * (last - first) / parts;
           tiles.gather[vectors][b - a](images + (place * kTiles + a) * channels, channels, taps, 1,
-                                       channels,
+                                       channels, 0,
                                        packed + kPlaces * channels * f + place * channels * count,
                                        sums + (place * kTiles + a) * count, count);
         }
