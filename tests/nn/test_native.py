@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.nn import conv2d, fast_forms, native
+from jaxcnn.nn import conv2d, fast_forms, max_pool, native
 
 pytestmark = pytest.mark.skipif(
     not native.available(), reason="built without a C++ compiler, or no AVX2"
@@ -35,6 +35,10 @@ SHAPES = [
     ((3, 8, 8, 160, 32), (1, 2, 0, 1)),
     ((3, 7, 7, 144, 16), (1, 2, 0, 1)),
     ((2, 5, 5, 16, 16), (1, 1, 1, 1)),
+    ((5, 13, 11, 64, 80), (1, 1, 0, 1)),  # rows of 84 pixels, and what is left of them
+    ((2, 9, 7, 1024, 48), (1, 1, 0, 1)),  # pixels a page apart
+    ((2, 9, 8, 512, 32), (1, 2, 0, 1)),  # every other of them
+    ((2, 5, 6, 400, 416), (1, 1, 0, 1)),  # a kernel too large for a copy per part
     ((1, 3, 3, 16, 256), (3, 1, 1, 1)),
     ((1, 1, 1, 16, 16), (3, 1, 1, 1)),
 ]
@@ -106,6 +110,42 @@ def test_both_gradients_are_the_transposes_of_the_convolution(shape, window, ins
     for value, gradient in zip((x, kernel), found, strict=True):
         size = np.linalg.norm(np.float64(value)) * np.linalg.norm(np.float64(gradient))
         assert abs(np.vdot(np.float64(value), np.float64(gradient)) - product) < 1e-6 * size
+
+
+POOLS = [
+    ((2, 12, 11, 64), {"window": 3, "stride": 2, "padding": 1}),
+    ((3, 9, 8, 21), {"window": 3, "stride": 1, "padding": 1}),  # channels that fill no vectors
+    ((2, 7, 10, 16), {"window": (2, 3), "stride": (2, 3), "padding": 0}),
+    ((1, 8, 8, 130), {"window": 2, "stride": 3, "padding": 0}),  # pixels in no window
+]
+
+
+@pytest.mark.parametrize(("shape", "options"), POOLS)
+def test_the_first_largest_pixel_of_a_window_gets_its_gradient(shape, options, instructions):
+    # Few values, so that most windows hold their largest more than once.
+    x = jnp.float32(np.random.default_rng(0).integers(-2, 3, shape))
+
+    def gradient(x, dy):
+        return jax.vjp(lambda x: max_pool(x, **options), x)[1](dy)[0]
+
+    dy = jnp.float32(normal(jax.eval_shape(lambda: max_pool(x, **options)).shape, 1))
+    assert compiled_calls(jax.jit(gradient), x, dy) == ["jaxcnn_pool_gradient"]
+    with fast_forms(False):
+        expected = jax.jit(gradient)(x, dy)
+    np.testing.assert_allclose(jax.jit(gradient)(x, dy), expected, rtol=0, atol=1e-6)
+
+
+def test_padding_never_gets_the_gradient_of_a_window_and_a_nan_does(instructions):
+    x = np.full((1, 3, 3, 16), -np.inf, np.float32)
+    x[0, 1, 2, 5] = np.nan
+    gradient = jax.grad(lambda x: max_pool(x, window=2, stride=2, padding=1).sum())
+    # Four windows: pixel (0, 0), (0, 1) to (0, 2), (1, 0) and (2, 0), and the other four.
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    expected = np.zeros_like(x)
+    for row, column in places:
+        expected[0, row, column] = 1
+    expected[0, 1, 1, 5], expected[0, 1, 2, 5] = 0, 1
+    np.testing.assert_array_equal(jax.jit(gradient)(x), expected)
 
 
 def compiled_calls(step, *arrays):
