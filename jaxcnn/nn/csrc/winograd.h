@@ -15,19 +15,30 @@ struct Tiling {
   long across() const { return (out[1] + 1) / 2; }
   long count() const { return batch * down() * across(); }
 
-  // Pixels of `width` x `width` at the tile's corner, `shift` before it; `outside` where none are.
-  template <typename Float>
-  void pixels(long tile, long width, const long* shift, const long* bounds, Float* images,
-              long channels, Float* outside, Float** found) const {
-    const long left = 2 * (tile % across()) - shift[1];
-    const long top = 2 * (tile / across() % down()) - shift[0];
-    Float* image = images + tile / across() / down() * bounds[0] * bounds[1] * channels;
-    for (long r = 0; r < width; r++)
-      for (long c = 0; c < width; c++) {
-        const long row = top + r, column = left + c;
-        const bool inside = row >= 0 && row < bounds[0] && column >= 0 && column < bounds[1];
-        *found++ = inside ? image + (row * bounds[1] + column) * channels : outside;
+  // Calls work(tile, places) for tiles [first, last): the `Width` x `Width` pixels at a tile's corner,
+  // `shift` before it, of images [batch, bounds, channels]; `outside` where none are.
+  template <long Width, typename Float, typename Work>
+  void each(long first, long last, const long* shift, const long* bounds, Float* images,
+            long channels, Float* outside, Work work) const {
+    const long row_floats = bounds[1] * channels;
+    long column = first % across(), row = first / across() % down(), image = first / across() / down();
+    Float* places[Width * Width];
+    for (long tile = first; tile < last; tile++) {
+      const long left = 2 * column - shift[1], top = 2 * row - shift[0];
+      Float* corner = images + (image * bounds[0] + top) * row_floats + left * channels;
+      const bool whole = top >= 0 && left >= 0 && top + Width <= bounds[0] && left + Width <= bounds[1];
+      for (long r = 0; r < Width; r++)
+        for (long c = 0; c < Width; c++) {
+          const bool inside = whole || (top + r >= 0 && top + r < bounds[0] && left + c >= 0 &&
+                                        left + c < bounds[1]);
+          places[r * Width + c] = inside ? corner + r * row_floats + c * channels : outside;
+        }
+      work(tile, places);
+      if (++column == across()) {
+        column = 0;
+        if (++row == down()) row = 0, image++;
       }
+    }
   }
 };
 
@@ -36,20 +47,18 @@ constexpr long kNoShift[2] = {0, 0};
 inline bool suits_winograd(const Geometry& g) {
   return g.taps[0] == 3 && g.taps[1] == 3 && g.stride[0] == 1 && g.stride[1] == 1 &&
          g.dilation[0] == 1 && g.dilation[1] == 1 && g.padding[0] <= 2 && g.padding[1] <= 2 &&
-         g.channels % 16 == 0 && g.filters % 16 == 0 && g.out[0] > 1 && g.out[1] > 1 &&
-         // With fewer, the transforms cost what the products save.
-         g.channels >= 32 && g.filters >= 32;
+         g.channels % 16 == 0 && g.filters % 16 == 0 && g.out[0] > 1 && g.out[1] > 1;
 }
 
-// Transformed pixels of tiles [first, last): [16][kTiles][channels].
+// Transformed pixels of tiles [first, last): [16][room][channels].
 inline void transform_images(const Tiles& tiles, const Tiling& tiling, const float* x,
-                             long channels, long first, long last, const float* zeros,
+                             long channels, long first, long last, long room, const float* zeros,
                              float* out) {
-  const float* pixels[16];
-  for (long tile = first; tile < last; tile++) {
-    tiling.pixels(tile, 4, tiling.padding, tiling.size, x, channels, zeros, pixels);
-    tiles.transform_image(pixels, channels, out + (tile - first) * channels, kTiles * channels);
-  }
+  tiling.each<4>(first, last, tiling.padding, tiling.size, x, channels, zeros,
+                 [&](long tile, const float* const* pixels) {
+                   tiles.transform_image(pixels, channels, out + (tile - first) * channels,
+                                         room * channels);
+                 });
 }
 
 // y [.., filters] from x [.., channels] by a 3x3 kernel; `transposed` as in `pack`.
@@ -83,7 +92,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
     float* images = scratch.floats(image_floats + sum_floats + channels + filters);
     float *sums = images + image_floats, *zeros = sums + sum_floats, *unused = zeros + channels;
     std::fill_n(zeros, channels, 0.f);
-    transform_images(tiles, tiling, x, channels, first, last, zeros, images);
+    transform_images(tiles, tiling, x, channels, first, last, kTiles, zeros, images);
     const long taps[1] = {0};
     for (long i = split * blocks / splits; i < (split + 1) * blocks / splits; i++) {
       const long f = i * block, count = std::min(block, filters - f);
@@ -97,11 +106,11 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
                                        packed + kPlaces * channels * f + place * channels * count,
                                        sums + (place * kTiles + a) * count, count);
         }
-      for (long tile = first; tile < last; tile++) {
-        float* outputs[4];
-        tiling.pixels(tile, 2, kNoShift, tiling.out, y + f, filters, unused, outputs);
-        tiles.transform_output(sums + (tile - first) * count, kTiles * count, count, outputs);
-      }
+      tiling.each<2>(first, last, kNoShift, tiling.out, y + f, filters, unused,
+                     [&](long tile, float* const* outputs) {
+                       tiles.transform_output(sums + (tile - first) * count, kTiles * count, count,
+                                              outputs);
+                     });
     }
   });
 }
@@ -112,8 +121,10 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
   const Tiling tiling{g.batch, {g.height, g.width}, {g.out[0], g.out[1]},
                       {g.padding[0], g.padding[1]}};
   const long block = 2 * tiles.vector, blocks = (g.filters + block - 1) / block;
-  const long total = tiling.count(), groups = (total + kTiles - 1) / kTiles;
   const long size = kPlaces * g.channels * g.filters;
+  // Sums that no cache holds are read and written for each group: fewer groups.
+  const long room = size > (1 << 20) ? 2 * kTiles : kTiles;
+  const long total = tiling.count(), groups = (total + room - 1) / room;
   // As in `kernel_gradient`, the sums' order is the same for any number of threads.
   const long parts = g.channels * g.filters <= 64 * 64 ? std::min(8L, groups) : 1;
   const long slices = std::clamp<long>(parts > 1 ? 1 : thread_count(pool), 1L, blocks);
@@ -129,20 +140,18 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
     const long low = slice * blocks / slices * block;
     const long high = std::min(g.filters, (slice + 1) * blocks / slices * block);
     const long width = high - low;
-    const long image_floats = kPlaces * kTiles * g.channels, spread_floats = kPlaces * kTiles * width;
+    const long image_floats = kPlaces * room * g.channels, spread_floats = kPlaces * room * width;
     float* images = scratch.floats(image_floats + spread_floats + g.channels + g.filters);
     float *spread = images + image_floats, *zeros = spread + spread_floats;
     std::fill_n(zeros, g.channels + g.filters, 0.f);
     for (long group = part * groups / parts; group < (part + 1) * groups / parts; group++) {
       const long first = group * total / groups, last = (group + 1) * total / groups;
-      transform_images(tiles, tiling, x, g.channels, first, last, zeros, images);
-      for (long tile = first; tile < last; tile++) {
-        const float* pixels[4];
-        tiling.pixels(tile, 2, kNoShift, tiling.out, dy, g.filters, (const float*)zeros, pixels);
-        for (auto& pixel : pixels)
-          if (pixel != zeros) pixel += low;
-        tiles.spread_output(pixels, width, spread + (tile - first) * width, kTiles * width);
-      }
+      transform_images(tiles, tiling, x, g.channels, first, last, room, zeros, images);
+      tiling.each<2>(first, last, kNoShift, tiling.out, dy + low, g.filters, (const float*)zeros,
+                     [&](long tile, const float* const* pixels) {
+                       tiles.spread_output(pixels, width, spread + (tile - first) * width,
+                                           room * width);
+                     });
       const long x_strides[3] = {0, 0, g.channels}, dy_strides[3] = {0, 0, width};
       const long counts[3] = {1, 1, last - first};
       for (long place = 0; place < kPlaces; place++)
@@ -152,8 +161,8 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
           for (long i = 0; i < rows; i++) {
             const long a = i * g.channels / rows, b = (i + 1) * g.channels / rows;
             tiles.outer[vectors][b - a](
-                images + place * kTiles * g.channels + a, x_strides,
-                spread + place * kTiles * width + f, dy_strides, counts,
+                images + place * room * g.channels + a, x_strides,
+                spread + place * room * width + f, dy_strides, counts,
                 sums + part * size + (place * g.channels + a) * g.filters + low + f, g.filters);
           }
         }
