@@ -54,8 +54,8 @@ def call(
       shape: the result's.
       first: image, or the output's gradient for `image_gradient` and `pool_gradient`.
       second: kernel; the output's gradient for `kernel_gradient`, the image for `pool_gradient`.
-      window: stride, padding and dilation, each down and across; of pooling size, stride and
-        padding.
+      window: stride, padding and dilation, each down and across, groups and how many of them are
+        joined; of pooling size, stride and padding.
     """
     result = jax.ShapeDtypeStruct(shape, np.float32)
     function: Any = jax.ffi.ffi_call(f"jaxcnn_{name}", result)

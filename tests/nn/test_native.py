@@ -112,6 +112,60 @@ def test_both_gradients_are_the_transposes_of_the_convolution(shape, window, ins
         assert abs(np.vdot(np.float64(value), np.float64(gradient)) - product) < 1e-6 * size
 
 
+# The same, and groups: of which some are joined to fill vectors, none are, or all.
+GROUPS = [
+    ((3, 9, 8, 64, 64), (3, 1, 1, 1), 16),
+    ((2, 10, 11, 64, 128), (3, 2, 1, 1), 2),
+    ((2, 7, 7, 32, 64), (3, 1, 1, 1), 4),
+    ((2, 9, 8, 32, 32), (5, 2, 2, 1), 32),  # depthwise
+    ((2, 8, 7, 96, 96), (1, 1, 0, 1), 6),
+    ((2, 9, 7, 96, 48), (1, 2, 0, 1), 3),
+    ((2, 9, 7, 32, 32), (3, 1, 0, 2), 2),
+]
+
+
+def whole_kernel(kernel, groups):
+    """That of the same convolution without groups."""
+    height, width, channels, filters = kernel.shape
+    whole = np.zeros((height, width, channels * groups, filters))
+    for group in range(groups):
+        own = slice(group * filters // groups, (group + 1) * filters // groups)
+        whole[:, :, group * channels : (group + 1) * channels, own] = kernel[..., own]
+    return whole
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(("shape", "window", "groups"), GROUPS)
+def test_groups_are_a_convolution_whose_kernel_is_zero_between_them(
+    shape, window, groups, compiled, instructions, monkeypatch
+):
+    if not compiled:  # the forms for several devices, or without a compiler
+        monkeypatch.setattr(native, "available", lambda: False)
+        jax.clear_caches()
+    images, height, width, channels, filters = shape
+    x = normal((images, height, width, channels), 0)
+    kernel = normal((window[0], window[0], channels // groups, filters), 1)
+    options = dict(zip(("stride", "padding", "dilation"), window[1:], strict=True))
+
+    def run(x, kernel, dy):
+        y, transpose = jax.vjp(lambda x, k: conv2d(x, k, groups=groups, **options), x, kernel)
+        return y, *transpose(dy)
+
+    expected = by_definition(x, whole_kernel(kernel, groups), *window[1:])
+    dy = normal(expected.shape, 2)
+    arrays = [jnp.float32(a) for a in (x, kernel, dy)]
+    names = ["convolve", "image_gradient", "kernel_gradient"] if compiled else []
+    assert sorted(compiled_calls(jax.jit(run), *arrays)) == [f"jaxcnn_{n}" for n in names]
+    y, dx, dkernel = jax.jit(run)(*arrays)
+    assert_near(y, expected)
+    with fast_forms(False):
+        plain = jax.jit(run)(*arrays)
+    for found, value in zip((dx, dkernel), plain[1:], strict=True):
+        assert_near(found, np.asarray(value))
+    if not compiled:
+        jax.clear_caches()
+
+
 POOLS = [
     ((2, 12, 11, 64), {"window": 3, "stride": 2, "padding": 1}),
     ((3, 9, 8, 21), {"window": 3, "stride": 1, "padding": 1}),  # channels that fill no vectors
@@ -165,10 +219,10 @@ def test_a_program_for_one_cpu_calls_them_and_one_for_several_does_not():
     assert "all-gather" not in step.lower(kernel, parts).compile().as_text()
 
 
-def test_half_precision_groups_and_odd_filters_are_left_to_xla():
+def test_half_precision_and_odd_filters_are_left_to_xla():
     for x, kernel, groups in (
         (jnp.ones((1, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16), 1),
-        (jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 8, 16)), 2),
+        (jnp.ones((1, 8, 8, 48)), jnp.ones((3, 3, 24, 20)), 2),
         (jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 10)), 1),
     ):
         step = jax.jit(lambda x, k, groups=groups: conv2d(x, k, padding=1, groups=groups))

@@ -10,10 +10,13 @@
 #include "instruction_sets.h"
 #include "parallel.h"
 
-// Images are [batch, height, width, channels], the kernel [taps[0], taps[1], channels, filters].
+// Images are [batch, height, width, channels], the kernel [taps[0], taps[1], channels, filters]. From
+// one pixel to the next it is `pitch` floats, of the image and of the output: more than there are
+// channels and filters where they are some of all.
 struct Geometry {
   long batch, height, width, channels, filters;
   long out[2], taps[2], stride[2], padding[2], dilation[2];
+  long pitch[2];
 };
 
 // Along one axis: which taps are used, and where each reads, in input pixels from the first
@@ -31,7 +34,7 @@ struct Axis {
 
 struct Gather {
   const float* x;
-  long batch, size[2], channels;
+  long batch, size[2], channels, pitch;
   Axis axis[2];
   float* y;
   long y_image, y_row, y_pixel, filters;
@@ -70,20 +73,25 @@ inline const float* padded(const Gather& g, long image, long first, long last, l
       std::fill_n(out, columns * g.channels, 0.f);
       continue;
     }
-    const float* x = g.x + ((image * g.size[0] + row) * g.size[1] + start) * g.channels;
+    const float* x = g.x + ((image * g.size[0] + row) * g.size[1] + start) * g.pitch;
     std::fill_n(out, left * g.channels, 0.f);
-    std::memcpy(out + left * g.channels, x, inside * g.channels * sizeof(float));
+    if (g.pitch == g.channels)
+      std::memcpy(out + left * g.channels, x, inside * g.channels * sizeof(float));
+    else
+      for (long column = 0; column < inside; column++)
+        std::memcpy(out + (left + column) * g.channels, x + column * g.pitch,
+                    g.channels * sizeof(float));
     std::fill_n(out + (left + inside) * g.channels, (columns - left - inside) * g.channels, 0.f);
   }
   return out - (last - first + 1) * columns * g.channels;
 }
 
-// Pixels under one tap, without those between them, `pitch` floats apart.
-inline void spread(const Gather& g, const float* x, long rows, long pitch, float* out) {
-  const long row_floats = g.axis[0].step * g.size[1] * g.channels;
+// Pixels under one tap, without those between them, `apart` floats apart.
+inline void spread(const Gather& g, const float* x, long rows, long apart, float* out) {
+  const long row_floats = g.axis[0].step * g.size[1] * g.pitch;
   for (long row = 0; row < rows; row++, x += row_floats)
-    for (long column = 0; column < g.axis[1].count; column++, out += pitch)
-      std::memcpy(out, x + column * g.axis[1].step * g.channels, g.channels * sizeof(float));
+    for (long column = 0; column < g.axis[1].count; column++, out += apart)
+      std::memcpy(out, x + column * g.axis[1].step * g.pitch, g.channels * sizeof(float));
 }
 
 // What a task reads: floats from the first tap of one output to that of the next.
@@ -109,24 +117,24 @@ inline void rows(const Tiles& tiles, const Gather& g, const float* x, const Step
   }
 }
 
-inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
+inline void run(Pool& pool, const Tiles& tiles, const Gather& g,
                 const Geometry& geometry, bool transposed, const float* kernel) {
   const Axis &down = g.axis[0], &across = g.axis[1];
   const bool pads = down.first() < 0 || across.first() < 0 || down.last() >= g.size[0] ||
                     across.last() >= g.size[1];
   const long columns = pads ? across.last() - across.first() + 1 : g.size[1];
-  const long x_row = columns * g.channels;
+  const long x_pixel = pads ? g.channels : g.pitch, x_row = columns * x_pixel;
   // One tap's pixels that lie a page apart share places of the first cache: they are moved nearer.
   const bool one = down.tap.size() == 1 && across.tap.size() == 1;
-  const bool moves = one && !pads && across.step * g.channels % kPage == 0;
-  const long pitch = g.channels + 16;
+  const bool moves = one && !pads && across.step * g.pitch % kPage == 0;
+  const long apart = g.channels + 16;
   // Taps that adjoin are one longer run of floats.
-  const bool merge = across.adjoining();
+  const bool merge = across.adjoining() && (x_pixel == g.channels || across.tap.size() == 1);
   const long length = g.channels * (merge ? static_cast<long>(across.tap.size()) : 1);
   std::vector<long> taps;
   for (long row : down.offset)
     for (long column : across.offset) {
-      taps.push_back((row - down.first()) * x_row + (column - across.first()) * g.channels);
+      taps.push_back((row - down.first()) * x_row + (column - across.first()) * x_pixel);
       if (merge) break;
     }
   const long per_filter = down.tap.size() * across.tap.size() * g.channels;
@@ -140,7 +148,7 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
   });
 
   // A task is some images, or some rows of one; of all filters, or of some where tasks are few.
-  const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * thread_count(pool);
+  const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * pool.size();
   const long images = std::clamp(std::min(kCache / std::max(1L, image_bytes), g.batch / wanted),
                                  1L, g.batch);
 #ifdef BAND
@@ -160,18 +168,18 @@ inline void run(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Gather& g,
     const long top = first * down.step + down.first();
     const long bottom = (last - 1) * down.step + down.offset.back();
     const long image_floats = pads ? (bottom - top + 1) * x_row : g.size[0] * x_row;
-    const float* x = g.x + begin * image_floats + top * x_row + across.first() * g.channels;
-    Steps steps{image_floats, down.step * x_row, across.step * g.channels};
+    const float* x = g.x + begin * image_floats + top * x_row + across.first() * x_pixel;
+    Steps steps{image_floats, down.step * x_row, across.step * x_pixel};
     if (pads) {
       float* copy = padding.floats((end - begin) * image_floats);
       for (long image = begin; image < end; image++)
         padded(g, image, top, bottom, columns, copy + (image - begin) * image_floats);
       x = copy;
     } else if (moves) {
-      steps = {(last - first) * across.count * pitch, across.count * pitch, pitch};
+      steps = {(last - first) * across.count * apart, across.count * apart, apart};
       float* copy = padding.floats((end - begin) * steps.image);
       for (long image = begin; image < end; image++)
-        spread(g, x + (image - begin) * image_floats, last - first, pitch,
+        spread(g, x + (image - begin) * image_floats, last - first, apart,
                copy + (image - begin) * steps.image);
       x = copy;
     }
@@ -202,17 +210,19 @@ void flat(const Geometry& geometry, Work work) {
 }
 
 inline bool is_flat(const Geometry& g) {
-  return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1] && g.stride[0] == 1 && g.stride[1] == 1;
+  return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1] && g.stride[0] == 1 &&
+         g.stride[1] == 1;
 }
 
-inline void convolve(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& geometry,
+inline void convolve(Pool& pool, const Tiles& tiles, const Geometry& geometry,
                      const float* x, const float* kernel, float* y) {
-  if (is_flat(geometry) && geometry.batch>1)
+  if (is_flat(geometry) && geometry.batch > 1)
     return flat(geometry, [&](const Geometry& part, long begin) {
-      convolve(pool, tiles, part, x + begin * geometry.channels, kernel, y + begin * geometry.filters);
+      convolve(pool, tiles, part, x + begin * geometry.pitch[0], kernel,
+               y + begin * geometry.pitch[1]);
     });
-  Gather g{x, geometry.batch, {geometry.height, geometry.width}, geometry.channels, {}, y, 0, 0, 0,
-           geometry.filters};
+  Gather g{x, geometry.batch, {geometry.height, geometry.width}, geometry.channels,
+           geometry.pitch[0], {}, y, 0, 0, 0, geometry.filters};
   for (int a = 0; a < 2; a++) {
     g.axis[a] = {geometry.out[a], geometry.stride[a], {}, {}};
     for (long tap = 0; tap < geometry.taps[a]; tap++) {
@@ -220,7 +230,7 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
       g.axis[a].offset.push_back(tap * geometry.dilation[a] - geometry.padding[a]);
     }
   }
-  g.y_pixel = geometry.filters;
+  g.y_pixel = geometry.pitch[1];
   g.y_row = geometry.out[1] * g.y_pixel;
   g.y_image = geometry.out[0] * g.y_row;
   run(pool, tiles, g, geometry, false, kernel);
@@ -228,14 +238,15 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
 
 // Image pixels that lie alike within the stride get their gradient from the same taps: each such
 // phase is a convolution of dy with step one.
-inline void image_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& geometry,
+inline void image_gradient(Pool& pool, const Tiles& tiles, const Geometry& geometry,
                            const float* dy, const float* kernel, float* dx) {
-  if (is_flat(geometry) && geometry.batch>1)
+  if (is_flat(geometry) && geometry.batch > 1)
     return flat(geometry, [&](const Geometry& part, long begin) {
-      image_gradient(pool, tiles, part, dy + begin * geometry.filters, kernel, dx + begin * geometry.channels);
+      image_gradient(pool, tiles, part, dy + begin * geometry.pitch[1], kernel,
+                     dx + begin * geometry.pitch[0]);
     });
   const long size[2] = {geometry.height, geometry.width};
-  const long image = geometry.height * geometry.width * geometry.channels;
+  const long pixels = geometry.height * geometry.width, pitch = geometry.pitch[0];
   bool whole = true;  // whether every pixel is under some tap
   std::vector<Axis> axes[2];
   for (int a = 0; a < 2; a++)
@@ -251,16 +262,18 @@ inline void image_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const
       axes[a].push_back(axis);
     }
   if (!whole)
-    parallel(pool, geometry.batch, [&](long i) { std::fill_n(dx + i * image, image, 0.f); });
+    parallel(pool, geometry.batch, [&](long i) {
+      for (long pixel = i * pixels; pixel < (i + 1) * pixels; pixel++)
+        std::fill_n(dx + pixel * pitch, geometry.channels, 0.f);
+    });
   for (long row = 0; row < geometry.stride[0]; row++)
     for (long column = 0; column < geometry.stride[1]; column++) {
       const Axis &down = axes[0][row], &across = axes[1][column];
       if (down.tap.empty() || across.tap.empty() || down.count <= 0 || across.count <= 0) continue;
       Gather g{dy, geometry.batch, {geometry.out[0], geometry.out[1]}, geometry.filters,
-               {down, across},
-               dx + (row * geometry.width + column) * geometry.channels,
-               image, geometry.stride[0] * geometry.width * geometry.channels,
-               geometry.stride[1] * geometry.channels, geometry.channels};
+               geometry.pitch[1], {down, across}, dx + (row * geometry.width + column) * pitch,
+               pixels * pitch, geometry.stride[0] * geometry.width * pitch,
+               geometry.stride[1] * pitch, geometry.channels};
       run(pool, tiles, g, geometry, true, kernel);
     }
 }

@@ -106,11 +106,12 @@ class KernelSum {
     float* x_copy = dy_copy + most_rows * block_;
     for (long i = share.first; i < share.last; i++) {
       const Chunk& chunk = chunks_[i];
-      Operands in{x_ + chunk.image * g_.height * g_.width * g_.channels, nullptr, g_.height,
-                  g_.width, g_.channels, chunk.rows, 0};
+      Operands in{x_ + chunk.image * g_.height * g_.width * g_.pitch[0], nullptr, g_.height,
+                  g_.width, g_.pitch[0], chunk.rows, 0};
       if (padded_) {
         pad(chunk, x_copy);
-        in.x = x_copy, in.height += 2 * g_.padding[0], in.width = padded_width();
+        in.x = x_copy, in.x_channels = g_.channels;
+        in.height += 2 * g_.padding[0], in.width = padded_width();
       }
       add_blocks(share, chunk, in, dy_copy, sums);
     }
@@ -126,7 +127,8 @@ class KernelSum {
   long padded_width() const { return g_.width + 2 * g_.padding[1]; }
 
   void pad(const Chunk& chunk, float* out) const {
-    Gather whole{x_, g_.batch, {g_.height, g_.width}, g_.channels, {}, nullptr, 0, 0, 0, 0};
+    Gather whole{x_, g_.batch, {g_.height, g_.width}, g_.channels, g_.pitch[0], {}, nullptr, 0, 0,
+                 0, 0};
     whole.axis[1] = {padded_width(), 1, {0}, {-g_.padding[1]}};
     const long row_floats = padded_width() * g_.channels;
     const long first = chunk.row * g_.stride[0];  // of the padded rows, and only those it reads
@@ -139,15 +141,15 @@ class KernelSum {
 
   void add_blocks(const Share& share, const Chunk& chunk, Operands in, float* dy_copy,
                   float* sums) const {
-    const long dy_image = g_.out[0] * g_.out[1] * g_.filters;
-    const float* dy = dy_ + chunk.image * dy_image + chunk.row * g_.out[1] * g_.filters;
+    const long dy_image = g_.out[0] * g_.out[1] * g_.pitch[1];
+    const float* dy = dy_ + chunk.image * dy_image + chunk.row * g_.out[1] * g_.pitch[1];
     for (long i = share.first_block; i < share.last_block; i++) {
       const long f = i * block_, count = std::min(block_, g_.filters - f);
       const int vectors = count < block_ ? 1 : 2;
-      in.dy = dy, in.dy_filters = g_.filters, in.dy_rows = g_.out[0];
-      if (g_.filters > count) {
+      in.dy = dy, in.dy_filters = g_.pitch[1], in.dy_rows = g_.out[0];
+      if (g_.pitch[1] > count) {
         for (long image = 0; image < chunk.images; image++)
-          tiles_.copy[count](dy + image * dy_image + f, g_.filters, chunk.rows * g_.out[1],
+          tiles_.copy[count](dy + image * dy_image + f, g_.pitch[1], chunk.rows * g_.out[1],
                              dy_copy + image * chunk.rows * g_.out[1] * count);
         in.dy = dy_copy, in.dy_filters = count, in.dy_rows = chunk.rows;
       }
@@ -172,7 +174,7 @@ class KernelSum {
   const long block_;
 };
 
-inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& g,
+inline void kernel_gradient(Pool& pool, const Tiles& tiles, const Geometry& g,
                             const float* x, const float* dy, float* dkernel) {
   if (PointwiseGradient::suits(g)) return PointwiseGradient(tiles, g, x, dy).run(pool, dkernel);
   const KernelSum gradient(tiles, g, x, dy);
@@ -182,7 +184,7 @@ inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, cons
   const bool by_pixels = gradient.padded() || (size <= kCache / 4 && gradient.chunk_count() >= 8);
   const long parts = by_pixels ? std::min(16L, gradient.chunk_count()) : 1;
   const long pieces = by_pixels ? 1 : (gradient.length() + 51) / 52;
-  const long slices = by_pixels ? 1 : std::clamp(4 * thread_count(pool) / pieces, 1L,
+  const long slices = by_pixels ? 1 : std::clamp(4 * pool.size() / pieces, 1L,
                                                  gradient.blocks());
   static thread_local Scratch partial;
   float* sums = parts > 1 ? partial.floats(parts * size) : dkernel;

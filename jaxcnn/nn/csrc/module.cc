@@ -1,14 +1,12 @@
-// Convolution and its two gradients as XLA custom calls for CPUs: float32, one group, filters (for
-// the image's gradient: channels) in whole vectors. See jaxcnn/nn/native.py.
+// Convolution and its two gradients, and max pooling's, as XLA custom calls for CPUs: float32, filters
+// (for the image's gradient: channels) in whole vectors. See jaxcnn/nn/native.py.
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 
-#include "convolution.h"
+#include "groups.h"
 #include "huge_pages.h"
-#include "kernel_gradient.h"
 #include "pooling.h"
-#include "winograd.h"
 
 namespace ffi = xla::ffi;
 using Array = ffi::Buffer<ffi::F32, 4>;
@@ -19,17 +17,10 @@ namespace {
 
 const Tiles* tiles = nullptr;
 
-// `window` is stride, padding and dilation, each down and across.
-Geometry geometry(const Array& x, const Array& kernel, const Array& y, Numbers window) {
-  auto xs = x.dimensions(), ks = kernel.dimensions(), ys = y.dimensions();
-  return {xs[0], xs[1], xs[2], xs[3], ks[3], {ys[1], ys[2]}, {ks[0], ks[1]},
-          {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]}};
-}
-
 template <typename Work>
-ffi::Error guarded(Result& result, Work work) {
+ffi::Error guarded(const Array& result, Work work) {
   try {
-    advise(result->untyped_data(), result->size_bytes());
+    advise(result.untyped_data(), result.size_bytes());
     work();
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for a convolution's scratch");
@@ -37,49 +28,37 @@ ffi::Error guarded(Result& result, Work work) {
   return ffi::Error::Success();
 }
 
-ffi::Error Convolve(ffi::ThreadPool pool, Array x, Array kernel, Result y, Numbers window) {
-  return guarded(y, [&] {
-    const Geometry g = geometry(x, kernel, *y, window);
-    if (suits_winograd(g)) {
-      const Tiling tiling{g.batch, {g.height, g.width}, {g.out[0], g.out[1]},
-                          {g.padding[0], g.padding[1]}};
-      winograd(pool, *tiles, g, tiling, false, x.typed_data(), kernel.typed_data(),
-               y->typed_data());
-    } else {
-      convolve(pool, *tiles, g, x.typed_data(), kernel.typed_data(), y->typed_data());
-    }
+// `window` is stride, padding and dilation, each down and across; groups, and how many are joined.
+ffi::Error run(ffi::ThreadPool& threads, Kind kind, const Array& x, const Array& kernel,
+               const Array& y, Numbers window) {
+  auto xs = x.dimensions(), ks = kernel.dimensions(), ys = y.dimensions();
+  const Geometry g{xs[0], xs[1], xs[2], xs[3], ks[3], {ys[1], ys[2]}, {ks[0], ks[1]},
+                   {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]},
+                   {xs[3], ks[3]}};
+  const Array& result = kind == Kind::kConvolve ? y : kind == Kind::kImageGradient ? x : kernel;
+  return guarded(result, [&] {
+    Pool pool(threads);
+    run_groups(pool, *tiles, kind, {g, window[6], window[7]}, x.typed_data(), kernel.typed_data(),
+               y.typed_data());
   });
+}
+
+ffi::Error Convolve(ffi::ThreadPool pool, Array x, Array kernel, Result y, Numbers window) {
+  return run(pool, Kind::kConvolve, x, kernel, *y, window);
 }
 
 ffi::Error ImageGradient(ffi::ThreadPool pool, Array dy, Array kernel, Result dx, Numbers window) {
-  return guarded(dx, [&] {
-    const Geometry g = geometry(*dx, kernel, dy, window);
-    if (suits_winograd(g)) {
-      const Tiling tiling{g.batch, {g.out[0], g.out[1]}, {g.height, g.width},
-                          {2 - g.padding[0], 2 - g.padding[1]}};
-      winograd(pool, *tiles, g, tiling, true, dy.typed_data(), kernel.typed_data(),
-               dx->typed_data());
-    } else {
-      image_gradient(pool, *tiles, g, dy.typed_data(), kernel.typed_data(), dx->typed_data());
-    }
-  });
+  return run(pool, Kind::kImageGradient, *dx, kernel, dy, window);
 }
 
 ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkernel, Numbers window) {
-  return guarded(dkernel, [&] {
-    const Geometry g = geometry(x, *dkernel, dy, window);
-    if (suits_winograd(g)) {
-      winograd_kernel_gradient(pool, *tiles, g, x.typed_data(), dy.typed_data(),
-                               dkernel->typed_data());
-    } else {
-      kernel_gradient(pool, *tiles, g, x.typed_data(), dy.typed_data(), dkernel->typed_data());
-    }
-  });
+  return run(pool, Kind::kKernelGradient, x, *dkernel, dy, window);
 }
 
 // `window` is size, stride and padding, each down and across.
-ffi::Error PoolGradient(ffi::ThreadPool pool, Array dy, Array x, Result dx, Numbers window) {
-  return guarded(dx, [&] {
+ffi::Error PoolGradient(ffi::ThreadPool threads, Array dy, Array x, Result dx, Numbers window) {
+  return guarded(*dx, [&] {
+    Pool pool(threads);
     auto xs = x.dimensions(), ys = dy.dimensions();
     const Windows w{xs[0], xs[1], xs[2], xs[3], {ys[1], ys[2]},
                     {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]}};

@@ -9,17 +9,31 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "xla/ffi/api/ffi.h"
 
-inline long thread_count(xla::ffi::ThreadPool& pool) {
-  return std::max<long>(1, pool.num_threads());  // none: the caller alone
-}
+// XLA's threads with the caller, or the caller alone.
+class Pool {
+ public:
+  Pool() = default;
+  explicit Pool(xla::ffi::ThreadPool& threads) : threads_(&threads) {}
+
+  long size() const { return threads_ ? std::max<long>(1, threads_->num_threads()) : 1; }
+
+  template <typename Work>
+  void schedule(Work&& work) {
+    threads_->Schedule(std::forward<Work>(work));
+  }
+
+ private:
+  xla::ffi::ThreadPool* threads_ = nullptr;
+};
 
 // Calls task(i) for each i < count. The caller works too, so it never waits for a thread that has
 // not begun: a pool whose threads are all busy costs time, not progress. Throws std::bad_alloc, after
 // all tasks have ended, where one did.
-inline void parallel(xla::ffi::ThreadPool& pool, long count,
+inline void parallel(Pool& pool, long count,
                      const std::function<void(long)>& task) {
   struct State {
     std::atomic<long> next{0}, done{0};
@@ -42,8 +56,8 @@ inline void parallel(xla::ffi::ThreadPool& pool, long count,
       }
     }
   };
-  const long threads = thread_count(pool);
-  for (long other = 1; other < threads && other < count; other++) pool.Schedule(decltype(work)(work));
+  for (long other = 1; other < pool.size() && other < count; other++)
+    pool.schedule(decltype(work)(work));
   work();
   std::unique_lock<std::mutex> lock(state->mutex);
   state->finished.wait(lock, [&] { return state->done.load() == count; });

@@ -14,12 +14,12 @@ class PointwiseGradient {
     return g.taps[0] == 1 && g.taps[1] == 1 && !g.padding[0] && !g.padding[1];
   }
 
-  void run(xla::ffi::ThreadPool& pool, float* dkernel) const {
+  void run(Pool& pool, float* dkernel) const {
     const long size = g_.channels * g_.filters;
     // A small gradient is summed for parts of the pixels, and these are added; a large one is cut
     // itself. Neither depends on the number of threads, so nor do the sums.
     const long parts = size <= kSmall ? std::min(8L, chunks()) : 1;
-    const long wanted = (4 * thread_count(pool) + parts - 1) / parts;
+    const long wanted = (4 * pool.size() + parts - 1) / parts;
     long down = 1, across = 1;
     cut(wanted, down, across);
     static thread_local Scratch partial;
@@ -70,7 +70,7 @@ class PointwiseGradient {
                   width * (channel(i + 1) - channel(i)), 0.f);
     for (long c = chunk.first; c < chunk.last; c++) {
       const long begin = c * pixels_ / chunks(), count = (c + 1) * pixels_ / chunks() - begin;
-      tiles_.split(dy_ + begin * g_.filters + low, g_.filters, count, width, packed_dy);
+      tiles_.split(dy_ + begin * g_.pitch[1] + low, g_.pitch[1], count, width, packed_dy);
       for (long i = panel.first; i < panel.last; i++) {
         const long rows = channel(i + 1) - channel(i);
         pack(channel(i), rows, begin, count, packed_x);
@@ -88,14 +88,14 @@ class PointwiseGradient {
 
   // [count][width] channels of the pixels under outputs [begin, begin + count).
   void pack(long channel, long width, long begin, long count, float* out) const {
-    const long step = g_.stride[1] * g_.channels;
+    const long step = g_.stride[1] * g_.pitch[0];
     if (g_.stride[0] == 1 && g_.stride[1] == 1)
       return tiles_.copy[width](x_ + begin * step + channel, step, count, out);
     for (const long end = begin + count; begin < end;) {
       const long column = begin % g_.out[1], row = begin / g_.out[1] % g_.out[0];
       const long image = begin / g_.out[1] / g_.out[0];
       const long here = std::min(end - begin, g_.out[1] - column);
-      const float* x = x_ + (image * g_.height + row * g_.stride[0]) * g_.width * g_.channels;
+      const float* x = x_ + (image * g_.height + row * g_.stride[0]) * g_.width * g_.pitch[0];
       tiles_.copy[width](x + column * step + channel, step, here, out);
       begin += here, out += here * width;
     }

@@ -14,11 +14,11 @@ struct Windows {
 };
 
 // dx: of each window, its gradient where its first largest pixel is.
-inline void pool_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Windows& w,
+inline void pool_gradient(Pool& pool, const Tiles& tiles, const Windows& w,
                           const float* dy, const float* x, float* dx) {
   // Windows overlap, so no two threads share an image's channels.
   const long vectors = (w.channels + tiles.vector - 1) / tiles.vector;
-  const long groups = std::clamp(4 * thread_count(pool) / std::max(1L, w.batch), 1L, vectors);
+  const long groups = std::clamp(4 * pool.size() / std::max(1L, w.batch), 1L, vectors);
   parallel(pool, w.batch * groups, [&](long task) {
     const long image = task / groups, group = task % groups;
     const long begin = group * vectors / groups * tiles.vector;

@@ -16,22 +16,22 @@ struct Tiling {
   long count() const { return batch * down() * across(); }
 
   // Calls work(tile, places) for tiles [first, last): the `Width` x `Width` pixels at a tile's corner,
-  // `shift` before it, of images [batch, bounds, channels]; `outside` where none are.
+  // `shift` before it, of images [batch, bounds, pitch]; `outside` where none are.
   template <long Width, typename Float, typename Work>
   void each(long first, long last, const long* shift, const long* bounds, Float* images,
-            long channels, Float* outside, Work work) const {
-    const long row_floats = bounds[1] * channels;
+            long pitch, Float* outside, Work work) const {
+    const long row_floats = bounds[1] * pitch;
     long column = first % across(), row = first / across() % down(), image = first / across() / down();
     Float* places[Width * Width];
     for (long tile = first; tile < last; tile++) {
       const long left = 2 * column - shift[1], top = 2 * row - shift[0];
-      Float* corner = images + (image * bounds[0] + top) * row_floats + left * channels;
+      Float* corner = images + (image * bounds[0] + top) * row_floats + left * pitch;
       const bool whole = top >= 0 && left >= 0 && top + Width <= bounds[0] && left + Width <= bounds[1];
       for (long r = 0; r < Width; r++)
         for (long c = 0; c < Width; c++) {
           const bool inside = whole || (top + r >= 0 && top + r < bounds[0] && left + c >= 0 &&
                                         left + c < bounds[1]);
-          places[r * Width + c] = inside ? corner + r * row_floats + c * channels : outside;
+          places[r * Width + c] = inside ? corner + r * row_floats + c * pitch : outside;
         }
       work(tile, places);
       if (++column == across()) {
@@ -52,9 +52,9 @@ inline bool suits_winograd(const Geometry& g) {
 
 // Transformed pixels of tiles [first, last): [16][room][channels].
 inline void transform_images(const Tiles& tiles, const Tiling& tiling, const float* x,
-                             long channels, long first, long last, long room, const float* zeros,
-                             float* out) {
-  tiling.each<4>(first, last, tiling.padding, tiling.size, x, channels, zeros,
+                             long channels, long pitch, long first, long last, long room,
+                             const float* zeros, float* out) {
+  tiling.each<4>(first, last, tiling.padding, tiling.size, x, pitch, zeros,
                  [&](long tile, const float* const* pixels) {
                    tiles.transform_image(pixels, channels, out + (tile - first) * channels,
                                          room * channels);
@@ -62,13 +62,13 @@ inline void transform_images(const Tiles& tiles, const Tiling& tiling, const flo
 }
 
 // y [.., filters] from x [.., channels] by a 3x3 kernel; `transposed` as in `pack`.
-inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geometry& geometry,
+inline void winograd(Pool& pool, const Tiles& tiles, const Geometry& geometry,
                      const Tiling& tiling, bool transposed, const float* x, const float* kernel,
                      float* y) {
   const long channels = transposed ? geometry.filters : geometry.channels;
   const long filters = transposed ? geometry.channels : geometry.filters;
   const long block = 2 * tiles.vector, blocks = (filters + block - 1) / block;
-  Gather order{x, 0, {0, 0}, channels, {}, y, 0, 0, 0, filters};
+  Gather order{x, 0, {0, 0}, channels, channels, {}, y, 0, 0, 0, filters};
   for (auto& axis : order.axis) axis.tap = transposed ? std::vector<long>{2, 1, 0}
                                                       : std::vector<long>{0, 1, 2};
   static thread_local Scratch packing;
@@ -83,7 +83,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
   });
 
   const long total = tiling.count(), groups = (total + kTiles - 1) / kTiles;
-  const long splits = std::clamp(4 * thread_count(pool) / groups, 1L, blocks);
+  const long splits = std::clamp(4 * pool.size() / groups, 1L, blocks);
   parallel(pool, groups * splits, [&](long task) {
     static thread_local Scratch scratch;
     const long split = task % splits, group = task / splits;
@@ -92,7 +92,8 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
     float* images = scratch.floats(image_floats + sum_floats + channels + filters);
     float *sums = images + image_floats, *zeros = sums + sum_floats, *unused = zeros + channels;
     std::fill_n(zeros, channels, 0.f);
-    transform_images(tiles, tiling, x, channels, first, last, kTiles, zeros, images);
+    transform_images(tiles, tiling, x, channels, geometry.pitch[transposed], first, last, kTiles,
+                     zeros, images);
     const long taps[1] = {0};
     for (long i = split * blocks / splits; i < (split + 1) * blocks / splits; i++) {
       const long f = i * block, count = std::min(block, filters - f);
@@ -106,7 +107,7 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
                                        packed + kPlaces * channels * f + place * channels * count,
                                        sums + (place * kTiles + a) * count, count);
         }
-      tiling.each<2>(first, last, kNoShift, tiling.out, y + f, filters, unused,
+      tiling.each<2>(first, last, kNoShift, tiling.out, y + f, geometry.pitch[!transposed], unused,
                      [&](long tile, float* const* outputs) {
                        tiles.transform_output(sums + (tile - first) * count, kTiles * count, count,
                                               outputs);
@@ -115,7 +116,21 @@ inline void winograd(xla::ffi::ThreadPool& pool, const Tiles& tiles, const Geome
   });
 }
 
-inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& tiles,
+inline void winograd_convolve(Pool& pool, const Tiles& tiles, const Geometry& g, const float* x,
+                              const float* kernel, float* y) {
+  const Tiling tiling{g.batch, {g.height, g.width}, {g.out[0], g.out[1]},
+                      {g.padding[0], g.padding[1]}};
+  winograd(pool, tiles, g, tiling, false, x, kernel, y);
+}
+
+inline void winograd_image_gradient(Pool& pool, const Tiles& tiles, const Geometry& g,
+                                    const float* dy, const float* kernel, float* dx) {
+  const Tiling tiling{g.batch, {g.out[0], g.out[1]}, {g.height, g.width},
+                      {2 - g.padding[0], 2 - g.padding[1]}};
+  winograd(pool, tiles, g, tiling, true, dy, kernel, dx);
+}
+
+inline void winograd_kernel_gradient(Pool& pool, const Tiles& tiles,
                                      const Geometry& g, const float* x, const float* dy,
                                      float* dkernel) {
   const Tiling tiling{g.batch, {g.height, g.width}, {g.out[0], g.out[1]},
@@ -127,7 +142,7 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
   const long total = tiling.count(), groups = (total + room - 1) / room;
   // As in `kernel_gradient`, the sums' order is the same for any number of threads.
   const long parts = g.channels * g.filters <= 64 * 64 ? std::min(8L, groups) : 1;
-  const long slices = std::clamp<long>(parts > 1 ? 1 : thread_count(pool), 1L, blocks);
+  const long slices = std::clamp<long>(parts > 1 ? 1 : pool.size(), 1L, blocks);
 
   static thread_local Scratch partial;
   float* sums = partial.floats(parts * size);
@@ -146,8 +161,8 @@ inline void winograd_kernel_gradient(xla::ffi::ThreadPool& pool, const Tiles& ti
     std::fill_n(zeros, g.channels + g.filters, 0.f);
     for (long group = part * groups / parts; group < (part + 1) * groups / parts; group++) {
       const long first = group * total / groups, last = (group + 1) * total / groups;
-      transform_images(tiles, tiling, x, g.channels, first, last, room, zeros, images);
-      tiling.each<2>(first, last, kNoShift, tiling.out, dy + low, g.filters, (const float*)zeros,
+      transform_images(tiles, tiling, x, g.channels, g.pitch[0], first, last, room, zeros, images);
+      tiling.each<2>(first, last, kNoShift, tiling.out, dy + low, g.pitch[1], (const float*)zeros,
                      [&](long tile, const float* const* pixels) {
                        tiles.spread_output(pixels, width, spread + (tile - first) * width,
                                            room * width);
