@@ -114,8 +114,8 @@ def _pointwise_kernel_gradient(
     return gradient.T.reshape(shape)
 
 
-# For the gradients of a convolution in groups XLA takes seconds on a CPU. The same one without groups,
-# its kernel zero from one group to another, takes more products and a hundredth of the time.
+# XLA takes seconds for the gradients of a convolution in groups on a CPU. The same one without
+# groups, its kernel zero from one to another, takes more products and a hundredth of the time.
 
 _MOST_GROUPS = 64  # of a ResNeXt
 
