@@ -226,10 +226,16 @@ class DeviceMapping:
     def map_gather(self) -> Callable[..., dict[str, jax.Array]]:
         """Compiles `(table, rows) -> batch`: picks `rows["index"]` of each array in `table`.
 
-        The table is replicated, `rows` has been placed by `put_batch`; what else `rows` holds
+        The table is `put_table`'s, the rows are this process's, on the host; what else they hold
         goes through to the batch.
         """
-        return jax.jit(_pick, in_shardings=(self.replicated, self.split), out_shardings=self.split)
+        gather = jax.jit(
+            _pick, in_shardings=(self.replicated, self.split), out_shardings=self.split
+        )
+        if jax.process_count() > 1:
+            return lambda table, rows: gather(table, self.put_batch(rows))
+        # The call itself places arrays of the host, in a tenth of the time of device_put.
+        return lambda table, rows: gather(table, {n: self._rows(x) for n, x in rows.items()})
 
     def put_table(self, table: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies whole arrays to every device, whatever the mapping."""
@@ -276,7 +282,8 @@ def sum_over_processes(count: int) -> int:
 
 def _pick(table: dict[str, jax.Array], rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Picks `rows["index"]` of each array in `table`; what else `rows` holds goes through."""
-    picked = {name: jnp.take(x, rows["index"], axis=0) for name, x in table.items()}
+    # Indices are never outside; the default would look at each and mask what it took.
+    picked = {n: jnp.take(x, rows["index"], axis=0, mode="clip") for n, x in table.items()}
     return picked | rows
 
 

@@ -85,8 +85,7 @@ class TableFeed:
         return self
 
     def __next__(self) -> Batch:
-        rows = self._next_rows()
-        return self._gather(self.table, self._mapping.put_batch(rows))
+        return self._gather(self.table, self._next_rows())
 
     def rows(self, count: int) -> Batch:
         """Which examples the next `count` steps see: `{"index", "epoch": int32 [count, B]}`."""

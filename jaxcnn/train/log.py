@@ -18,6 +18,9 @@ from tensorboardX.summary import scalar
 
 log = logging.getLogger("jaxcnn")
 
+# Seconds: flushing TensorBoard's events waits for the disk.
+_FLUSH_EVERY = 10.0
+
 
 class RunLog:
     """Writes a run's metrics to every place at once.
@@ -55,6 +58,7 @@ class RunLog:
         (workdir / "tensorboard").mkdir(exist_ok=True)
         # Not SummaryWriter: its thread dies of a full disk, and then its queue blocks the run.
         self._events = EventsWriter(str(workdir / "tensorboard" / "events"))
+        self._flushed = -float("inf")
         if self.console.is_terminal:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("[bold]{task.completed:>6.0f}/{task.total:.0f}"),
@@ -109,7 +113,10 @@ class RunLog:
                 self._events.write_event(
                     Event(wall_time=time.time(), step=step, summary=scalar(f"{kind}/{name}", value))
                 )
-            self._events.flush()
+            now = time.monotonic()
+            if kind == "eval" or now - self._flushed > _FLUSH_EVERY:
+                self._events.flush()
+                self._flushed = now
         except OSError as error:
             if self._strict:
                 raise

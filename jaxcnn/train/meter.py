@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -35,6 +36,11 @@ class Meter:
         self._pending: collections.deque[tuple[int, Any]] = collections.deque()
         self._since = time.monotonic()
         self.input_seconds = self.device_seconds = 0.0
+
+    @functools.cached_property
+    def _schedule(self) -> Callable[[int], jax.Array]:
+        # Compiled: its operations one by one take longer than all else in a line of the log.
+        return jax.jit(self._setup.schedule)
 
     def next_batch(self, feed: Iterator[Any]) -> Any:
         """The next batch, the wait for it counted."""
@@ -80,7 +86,7 @@ class Meter:
         if self.skipped <= limit:
             return
         step = int(row["step"])
-        rate = float(self._setup.schedule(step - 1))
+        rate = float(self._schedule(step - 1))
         many = f" It is number {self.skipped}, and max_skipped_steps={limit}." if limit else ""
         raise NonFiniteLoss(
             f"Step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}, at learning rate "
@@ -99,7 +105,7 @@ class Meter:
         values = {k: sum(r[k] for r in good) / len(good) for k in ("loss", "accuracy", "grad_norm")}
         rate = len(rows) * self._setup.config.batch_size / seconds
         return values | {
-            "learning_rate": float(self._setup.schedule(step - 1)),
+            "learning_rate": float(self._schedule(step - 1)),
             "images_per_second": rate,
             "images_per_second_per_device": rate / self._setup.mapping.size,
         }
