@@ -85,6 +85,8 @@ def main(arguments: list[str]) -> int:
     also = tuple(name for name in ("busy", "limits") if options.pop(name))
     if path and not path.parent.is_dir():
         raise ValueError(f"--json {path}: there is no folder {path.parent}.")
+    if path and path.is_dir():
+        raise ValueError(f"--json {path} is a folder; give a file in it.")
     if rate is not None and ("input" not in options or not rate > 0):
         raise ValueError(f"--rate {rate} goes with --input and must be positive.")
     if "suite" in options:

@@ -11,6 +11,7 @@ import importlib.util
 import multiprocessing
 import os
 import statistics
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -40,6 +41,10 @@ def measure(
     Raises:
       ValueError: for a side that is unknown, not installed or fails; its traceback is printed.
     """
+    if len(set(sides)) < len(sides):
+        raise ValueError(
+            f"{', '.join(sides)}: each side stands once, and {sides[0]!r} is the first."
+        )
     for side in sides:
         case.check_side(side)
         if side.startswith("torch") and importlib.util.find_spec("torch") is None:
@@ -59,6 +64,10 @@ def measure(
             if not side.startswith("torch"):
                 for what in also:
                     more[side] |= workers[side].ask(what)
+    except BaseException:
+        for worker in workers.values():
+            worker.kill()  # In the middle of a round it would answer nobody for long.
+        raise
     finally:
         for worker in workers.values():
             worker.close()
@@ -136,6 +145,9 @@ class _Worker:
     def round(self) -> dict[str, float]:
         return self.ask("round")
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def close(self) -> None:
         self._pipe.close()
         self._process.join(timeout=10)
@@ -158,7 +170,8 @@ def _side(case: Case | InputCase, side: str) -> Any:
 
 
 def _serve(case: Case | InputCase, side: str, pipe: Connection) -> None:
-    """Answers the parent's questions until it closes the pipe."""
+    """Answers the parent's questions until it closes the pipe, or ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         if case.cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: case.cores])
@@ -174,6 +187,14 @@ def _serve(case: Case | InputCase, side: str, pipe: Connection) -> None:
     except Exception as error:
         traceback.print_exc()
         pipe.send(("error", f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"))
+
+
+def _end_with_parent() -> None:
+    """A round takes minutes and looks at no pipe: a parent that was killed leaves none behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _answer(case: Case | InputCase, runner: Any, question: str) -> dict[str, Any]:

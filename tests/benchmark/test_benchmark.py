@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import json
 import math
+import os
+import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -166,8 +171,39 @@ def test_the_busy_share_is_the_union_of_a_gpus_streams():
     assert share_of(names) is None
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_sides_end_with_the_script_in_the_middle_of_a_round(number):
+    command = [sys.executable, "scripts/benchmark.py", "lenet5", "--steps", "10000000"]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (sides := _working(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sides
+    process.send_signal(number)
+    process.wait(timeout=10)
+    while _working(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _working(process.pid)
+
+
+def _working(session: int) -> list[int]:
+    """Other processes of a session that have computed for more than eight seconds."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            seconds = int(fields[11]) / os.sysconf("SC_CLK_TCK")
+            if int(fields[3]) == session and int(path.parent.name) != session and seconds > 8:
+                found.append(int(path.parent.name))
+    return found
+
+
 MISTAKES = {
     "there is no folder": ("lenet5", "--json", "nowhere/at/all.json"),
+    "is a folder; give a file in it": ("lenet5", "--json", "."),
+    "each side stands once": ("lenet5", "--against", "jaxcnn"),
     "no model 'resnet51'": ("resnet51",),
     "Give a network's name": (),
     "unrecognized arguments: --batchsize 8; did you mean --batch-size?": (
