@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import difflib
+import errno
 import importlib.util
+import io
 import logging
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 RECIPES = pathlib.Path(__file__).resolve().parents[1] / "configs"
+
+# What to do about a file that cannot be opened, by the system's number.
+_REMEDIES = {
+    errno.ENOENT: "check the path, and that its folder exists",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "a part of the path is a file; name another folder",
+    errno.EEXIST: "a file has this name; name another folder",
+    errno.EACCES: "choose a place that you may read and write",
+    errno.EPERM: "choose a place that you may read and write",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some space, or choose another disk",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +58,7 @@ def run(main: Callable[[list[str]], int]) -> None:
             print(f"error: another process ended: {error}", file=sys.stderr)
             code = 1
         else:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_said(error)}", file=sys.stderr)
             code = 2
     except KeyboardInterrupt:
         code = 130
@@ -53,6 +70,14 @@ def run(main: Callable[[list[str]], int]) -> None:
 
         processes.abort(code)
     sys.exit(code)
+
+
+def _said(error: Exception) -> str:
+    """An error's text; of the system's own, the file first and what to do last."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        remedy = _REMEDIES.get(error.errno or 0)
+        return f"{error.filename}: {error.strerror}" + (f"; {remedy}." if remedy else ".")
+    return str(error)
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +130,45 @@ def load_recipe(name: str):
     if not hasattr(module, "config"):
         raise ValueError(f"{path} has no function config() that returns a TrainConfig.")
     return module.config()
+
+
+def parse_config(name: str, arguments: list[str], *, usage: str, description: str = ""):
+    """A recipe with its fields as the command line gives them; an error is one line."""
+    import tyro
+
+    from jaxcnn.train import TrainConfig
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                TrainConfig,
+                default=load_recipe(name),
+                args=arguments,
+                prog=usage,
+                description=description,
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        text = f"{_unboxed(said.getvalue())} {usage.split()[0]} {name} --help shows all fields."
+        raise ValueError(text) from None
+
+
+def _unboxed(text: str) -> str:
+    """tyro's frame around an error, with what it means and what was meant, as one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
+    parts = re.split(r"─{5,}", "\n".join(lines))
+    message = " ".join(parts[0].split("Got errors:")[0].split()).rstrip(".")
+    message = re.sub("^Error parsing (TrainConfig: )?", "", message)
+    near = [line for part in parts[1:] for line in part.split("\n") if line.startswith("--")]
+    near = [line for line in near if line != "--help"]
+    if not lines:
+        return " ".join(text.split())
+    if "Perhaps you meant" in text and near:
+        return f"{message}; did you mean {' or '.join(line.split()[0] for line in near)}?"
+    return f"{message}; write {near[0]}." if near else f"{message}."
 
 
 def add_network_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
@@ -189,6 +253,20 @@ def check_at_least(options: argparse.Namespace, name: str, least: int) -> None:
     value = getattr(options, name)
     if value < least:
         raise ValueError(f"--{name.replace('_', '-')} {value} must be at least {least}.")
+
+
+def add_resize_argument(parser: Any) -> None:
+    """How photos of one's own get the network's size: `resized` reads it."""
+    ways = ("shorter", "squash", "none")
+    parser.add_argument("--resize", choices=ways, help="photos to the network's size (its own way)")
+
+
+def resized(network, options: argparse.Namespace):
+    """The network, with the way of resizing that was asked for."""
+    if options.resize is None:
+        return network
+    preprocess = dataclasses.replace(network.preprocess, resize=options.resize)
+    return dataclasses.replace(network, preprocess=preprocess)
 
 
 def read_photos(paths: list[pathlib.Path], preprocess):

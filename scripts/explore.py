@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     command_line.add_network_arguments(parse)
     add = parse.add_argument
     add("--images", nargs="+", type=pathlib.Path, default=[], metavar="PATH", help="or folders")
+    command_line.add_resize_argument(parse)
     add("--dataset", help="photos of it instead, some of each class (a run's own)")
     add("--split", help="of the dataset (a run's evaluation split, or test)")
     add("--data-dir", help="where TFDS datasets lie")
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
         channels=options.channels,
         layers=tuple(options.layers) if options.layers else None,
     )
-    network = command_line.load_network(options)
+    network = command_line.resized(command_line.load_network(options), options)
     second = load_network(options.mlp) if options.mlp else None
     network, photos = read(network, options)
     if options.images and options.photos is None:  # each of them was asked for

@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data-dir", help="where TFDS datasets lie (TFDS_DATA_DIR)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "docs" / "gallery")
     options = parser.parse_args(arguments)
+    if options.weights is not None and not options.weights.is_file():
+        raise ValueError(f"--weights {options.weights} is no file.")
 
     runs = [options.runs / name for name in DIGITS]
     for name, folder in zip(DIGITS, runs, strict=True):

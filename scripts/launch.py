@@ -8,6 +8,7 @@ On clusters use srun, mpirun or the pod's own start instead; train.py finds them
 from __future__ import annotations
 
 import argparse
+import pathlib
 
 import command_line
 
@@ -15,7 +16,7 @@ from jaxcnn import launcher
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="launch.py N [--devices D] -- SCRIPT ARGUMENTS",
@@ -25,7 +26,17 @@ def main(arguments: list[str]) -> int:
     # What stands behind -- belongs to the script, even where it looks like an option of this one.
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:cut])
-    return launcher.launch(options.count, arguments[cut + 1 :], devices=options.devices)
+    return launcher.launch(options.count, _found(arguments[cut + 1 :]), devices=options.devices)
+
+
+def _found(command: list[str]) -> list[str]:
+    """The command, with a script that stands beside this one where no path is given."""
+    if not command or not command[0].endswith(".py") or pathlib.Path(command[0]).is_file():
+        return command
+    beside = pathlib.Path(__file__).with_name(command[0])
+    if not beside.is_file():
+        raise ValueError(f"{command[0]} is no file; name a script, as in scripts/train.py.")
+    return [str(beside), *command[1:]]
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ def main(arguments: list[str]) -> int:
     command_line.add_network_arguments(parser)
     parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")
+    command_line.add_resize_argument(parser)
     options = parser.parse_args(arguments)
+    command_line.check_at_least(options, "top", 1)
 
-    loaded = command_line.load_network(options)
+    loaded = command_line.resized(command_line.load_network(options), options)
     pixels = command_line.read_photos(options.images, loaded.preprocess)
     inputs = normalize(pixels, loaded.preprocess.mean, loaded.preprocess.std)
     logits = jax.jit(loaded.model.apply, static_argnames="train")(
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
     probabilities = np.asarray(jax.nn.softmax(logits))
     table = rich.table.Table("image", "class", "probability")
     for path, row in zip(options.images, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[: max(1, options.top)]
+        best = np.argsort(-row, kind="stable")[: options.top]
         for place, c in enumerate(best):
             name = "" if place else str(path)
             table.add_row(name, loaded.class_names[c], f"{row[c]:.2%}", end_section=c == best[-1])

@@ -13,15 +13,13 @@ import json
 import pathlib
 
 import command_line
-import tyro
 
 from jaxcnn.benchmark import environment
 from jaxcnn.benchmark.scaling import efficiencies, measure_scaling, scaling_lines
-from jaxcnn.train import TrainConfig
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -33,11 +31,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="(5)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the result there")
     known, rest = parser.parse_known_args(arguments)
-    config = tyro.cli(
-        TrainConfig,
-        default=command_line.load_recipe(known.config),
-        args=rest,
-        prog=f"scaling.py {known.config} [--devices N ...]",
+    config = command_line.parse_config(
+        known.config, rest, usage=f"scaling.py {known.config} [--devices N ...]"
     )
     points = measure_scaling(
         config, known.devices, batch=known.batch, steps=known.steps, rounds=known.rounds

@@ -15,7 +15,14 @@ import sys
 import command_line
 
 FORMATS = ("text", "markdown", "json", "csv", "html")
-SUFFIXES = {".md": "markdown", ".json": "json", ".csv": "csv", ".html": "html", ".htm": "html"}
+SUFFIXES = {
+    ".md": "markdown",
+    ".json": "json",
+    ".csv": "csv",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,8 +52,18 @@ def image_size(text: str) -> int | tuple[int, int]:
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
+def _style(output: pathlib.Path | None) -> str:
+    """The format that a file's ending asks for."""
+    if output is None:
+        return "text"
+    if output.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"-o {output}: the ending must be one of {', '.join(SUFFIXES)}.")
+    return SUFFIXES[output.suffix.lower()]
+
+
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
+    _style(options.output)
     if bool(options.model) == bool(options.compare):
         raise ValueError("Give either one MODEL or --compare MODEL MODEL ...; --help shows how.")
     from jaxcnn.analysis import compare, summarize
@@ -58,8 +75,7 @@ def main(arguments: list[str]) -> int:
     else:
         result = summarize(options.model, *numbers, **fields)
 
-    suffix = options.output.suffix.lower() if options.output else ""
-    style = options.format or SUFFIXES.get(suffix, "text")
+    style = options.format or _style(options.output)
     if style == "text":
         screen = options.output is None and sys.stdout.isatty()
         width = options.width or (shutil.get_terminal_size().columns if screen else 160)
@@ -68,6 +84,7 @@ def main(arguments: list[str]) -> int:
         page = getattr(result, f"to_{style}")()
     if options.output:
         options.output.write_text(page + "\n", encoding="utf-8")
+        print(f"wrote {options.output}")
         return 0
     try:
         print(page, flush=True)

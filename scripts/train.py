@@ -19,7 +19,7 @@ import command_line
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
     )
     parser.add_argument("config", nargs="?", help="a name in configs/, or a .py file")
@@ -33,21 +33,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace so many")
     known, rest = parser.parse_known_args(arguments)
     if known.config is None or known.config.startswith("-"):
-        names = sorted(p.stem for p in command_line.RECIPES.glob("*.py"))
-        print(f"{__doc__}\nConfigs: {', '.join(names)}\nFields: train.py CONFIG --help")
-        return 0 if {"-h", "--help"} & set(arguments) else 2
+        names = ", ".join(sorted(p.stem for p in command_line.RECIPES.glob("*.py")))
+        if not {"-h", "--help"} & set(arguments):
+            raise ValueError(f"Name a config first, one of {names}; --help shows how.")
+        print(f"{__doc__}\nConfigs: {names}\nFields: train.py CONFIG --help")
+        return 0
     # Here, as the list of the configs needs none of it.
-    import tyro
-
     from jaxcnn import processes
-    from jaxcnn.train import TrainConfig, fit
+    from jaxcnn.train import fit
 
-    config = tyro.cli(
-        TrainConfig,
-        default=command_line.load_recipe(known.config),
-        args=rest,
-        prog=f"train.py {known.config} [--workdir DIR] [--dry-run]",
-        description=__doc__,
+    config = command_line.parse_config(
+        known.config,
+        rest,
+        usage=f"train.py {known.config} [--workdir DIR] [--dry-run]",
+        description=__doc__ or "",
     )
     if known.dry_run:
         return _dry_run(config, known)

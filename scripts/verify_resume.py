@@ -13,16 +13,15 @@ import pathlib
 import sys
 
 import command_line
-import tyro
 
-from jaxcnn.train import TrainConfig, prove
+from jaxcnn.train import prove
 
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--run"]:
         prove.run_once(prove.read_config(pathlib.Path(arguments[1])), pathlib.Path(arguments[2]))
         return 0
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -33,11 +32,8 @@ def main(arguments: list[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
     if known.steps < 4:
         raise ValueError(f"--steps {known.steps}: a run to interrupt needs at least 4.")
-    config = tyro.cli(
-        TrainConfig,
-        default=command_line.load_recipe(known.config),
-        args=rest,
-        prog=f"verify_resume.py {known.config} [--steps N]",
+    config = command_line.parse_config(
+        known.config, rest, usage=f"verify_resume.py {known.config} [--steps N]"
     )
     config = prove.shortened(config, known.steps, every=max(1, known.steps // 6))
     name = pathlib.Path(known.config).stem

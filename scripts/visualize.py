@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     command_line.add_network_arguments(parse, many=True)
     photos = parse.add_argument_group("photos", "default: the first of a run's evaluation split")
     photos.add_argument("--images", nargs="+", type=pathlib.Path, metavar="FILE")
+    command_line.add_resize_argument(photos)
     photos.add_argument("--dataset", metavar="NAME", help="a TFDS name, folder:PATH, or digits")
     photos.add_argument("--split", default="test", help="of the dataset (test)")
     photos.add_argument("--count", type=int, default=6, help="photos of the dataset (6)")
@@ -56,6 +57,7 @@ def main(arguments: list[str]) -> int:
             return 0
 
     network = command_line.load_network(options, options.network[0])
+    network = command_line.resized(network, options)
     subject = _subject(options, network)
     for name, result in draw_pictures(subject, folder, only, form=options.format):
         print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")

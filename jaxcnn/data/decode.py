@@ -74,7 +74,11 @@ def open_image(
             )
         if shrink is not None and isinstance(opened, JpegImagePlugin.JpegImageFile):
             on_its_side = opened.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
-            factor = shrink(height, width) if on_its_side else shrink(width, height)
+            upright = (height, width) if on_its_side else (width, height)
+            try:
+                factor = shrink(*upright)
+            except ValueError as error:  # what the caller says of the size, in its own words
+                raise UndecodableImage(str(error)) from error
             if factor > 1:
                 opened.draft(None, (max(1, width // factor), max(1, height // factor)))
         opened.load()

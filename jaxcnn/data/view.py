@@ -55,7 +55,7 @@ def evaluation_view(width: int, height: int, preprocess: Preprocess) -> View:
     if preprocess.resize == "none" and (width, height) != (goal_w, goal_h):
         raise ValueError(
             f"The image has {height} x {width} pixels and the network takes {goal_h} x {goal_w}. "
-            'Use resize="shorter" or "squash", or another image_size.'
+            'Use resize="shorter" or "squash" (--resize), or another image_size.'
         )
     if preprocess.resize != "shorter":
         return View(whole, (goal_w, goal_h), goal)

@@ -45,8 +45,9 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     options: dict[str, Any] = {"metadata": {"Date": None}} if svg else {}
     if not svg:
         options["pil_kwargs"] = {"optimize": True}
+    # Cut to what is drawn: square panels leave strips of a figure's own size empty.
     with matplotlib.rc_context({"svg.hashsalt": "jaxcnn"}):
-        figure.savefig(path, dpi=150, **options)
+        figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.08, **options)
 
 
 @dataclasses.dataclass
@@ -117,11 +118,13 @@ def draw_grid(rows: Sequence[Row], path: pathlib.Path, *, title: str, side: floa
     wide = any(row.scale for row in rows)
     width = max(side * columns + 1.1 + 1.3 * wide, 5.5)
     figure = new_figure(width, (side + 0.25) * len(rows) + 0.75)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    # The colour bars have a column of their own, so that the photos stay one below the other.
+    widths = [1.0] * columns + [0.07] * wide
+    grid = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for axes in grid.flat:
         axes.set_axis_off()
     for line, row in zip(grid, rows, strict=True):
-        for axes, panel in zip(line, row.panels, strict=False):
+        for axes, panel in zip(line[:columns], row.panels, strict=False):
             panel.draw(axes)
         axes = line[0]
         axes.set_axis_on()
@@ -131,7 +134,8 @@ def draw_grid(rows: Sequence[Row], path: pathlib.Path, *, title: str, side: floa
         axes.set_ylabel(row.label, fontsize=11)
         if row.scale is not None:
             shades = ScalarMappable(Normalize(*row.scale.limits), row.scale.cmap)
-            bar = figure.colorbar(shades, ax=list(line), shrink=0.95, aspect=16, pad=0.01)
+            line[-1].set_axis_on()
+            bar = figure.colorbar(shades, cax=line[-1])
             bar.set_label(row.scale.label, fontsize=9)
     figure.suptitle(title, fontweight="bold", fontsize=13)
     save(figure, path)

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from jaxcnn.visualize.canvas import BLUE, GRAY, LINES, ORANGE, new_figure, quiet, save
@@ -31,8 +32,7 @@ def draw_curves(
     loss.plot(
         x_eval, [r["loss"] for r in evals], color=ORANGE, marker=marker, ms=4, label="evaluation"
     )
-    loss.set_yscale("log")
-    loss.set_title("Loss (cross entropy)")
+    _as_loss(loss)
 
     accuracy.plot(x_train, [100 * r["accuracy"] for r in train], color=BLUE, label="training")
     top1 = [r["top1"] for r in evals]
@@ -97,11 +97,7 @@ def draw_runs(
         accuracy.plot(x, [r["top1"] for r in evals], **style, label=label)
     loss.plot([], [], ":", color=GRAY, label="training, as optimised")
     loss.plot([], [], color=GRAY, linewidth=2, label="evaluation")
-    loss.set_yscale("log")
-    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set_title("Loss (cross entropy)")
+    _as_loss(loss)
     accuracy.set_title("Accuracy (%)")
     for axes in (loss, accuracy):
         axes.set_xlabel("training images seen")
@@ -110,3 +106,12 @@ def draw_runs(
         quiet(axes)
     figure.suptitle(title, fontweight="bold")
     save(figure, path)
+
+
+def _as_loss(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers: 1, 0.5, 0.2."""
+    axes.set_title("Loss (cross entropy)")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
