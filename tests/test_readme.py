@@ -23,3 +23,10 @@ def test_scripts_configs_and_pages_that_it_names_exist():
         assert (ROOT / path).is_file(), path
     recipes = {p.stem for p in (ROOT / "configs").glob("*.py")}
     assert recipes - set(re.findall(r"`(\w+)`", README)) == set()
+
+
+def test_every_public_name_is_listed_and_has_a_docstring():
+    import jaxcnn
+
+    assert set(jaxcnn.__all__) <= set(dir(jaxcnn))
+    assert [name for name in jaxcnn.__all__ if not getattr(jaxcnn, name).__doc__] == []
