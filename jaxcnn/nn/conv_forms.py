@@ -161,30 +161,30 @@ def _grouped_kernel_gradient(
 # Compiled: blocks of filters (of channels, in the image's gradient) are whole vectors.
 
 
-def _compiled_convolve(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+def _compiled_convolve(x: jax.Array, kernel: jax.Array, *, window: Window, parts: int) -> jax.Array:
     joined = _compiles(x, kernel.shape[3], x.shape[3], kernel.shape[3], window)
     if not joined:
         return _pointwise(x, kernel, window=window)
     shape = jax.eval_shape(lambda x, k: convolve(x, k, window), x, kernel).shape
-    return native.call("convolve", shape, x, kernel, _numbers(window, joined))
+    return native.call("convolve", shape, x, kernel, _numbers(window, joined), parts)
 
 
 def _compiled_image_gradient(
-    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape
+    dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape, parts: int
 ) -> jax.Array:
     joined = _compiles(dy, shape[3], shape[3], kernel.shape[3], window)
     if not joined:
         return _grouped_image_gradient(dy, kernel, window=window, shape=shape)
-    return native.call("image_gradient", shape, dy, kernel, _numbers(window, joined))
+    return native.call("image_gradient", shape, dy, kernel, _numbers(window, joined), parts)
 
 
 def _compiled_kernel_gradient(
-    x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape
+    x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape, parts: int
 ) -> jax.Array:
     joined = _compiles(x, shape[3], x.shape[3], shape[3], window)
     if not joined:
         return _grouped_kernel_gradient(x, dy, window=window, shape=shape)
-    return native.call("kernel_gradient", shape, x, dy, _numbers(window, joined))
+    return native.call("kernel_gradient", shape, x, dy, _numbers(window, joined), parts)
 
 
 def _compiles(x: jax.Array, written: int, channels: int, filters: int, window: Window) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -50,14 +51,20 @@ def _names_an_axis(aval: Any) -> bool:
     return bool(varying) or any(axis is not None for axis in spec)
 
 
-def _is_for_one_device(context: Any) -> bool:
-    """Whether a program is for one device, from the context in which jit or a map lowers it.
+def _parts(context: Any, images: int) -> int:
+    """In how many parts a compiled call on so many images is cut; 0: such a call is not for it.
 
-    Programs for several are the same under every mapping: XLA cuts those of `jit` over a mesh, and
-    a `pmap` or `shard_map` that need not be cut shall not round differently.
+    `context` is that in which jit or a map lowers a program. What `pmap` and `shard_map` lower is
+    one device's program already. Under `jit` over a mesh there is a part for each device; where
+    that does not divide the images, as many as do.
     """
+    manual = getattr(context, "manual_axes", ())
+    if manual:
+        # With axes left to the compiler XLA would have to cut a call that is cut already.
+        return int(set(manual) == set(context.mesh.axis_names))
     devices = context.num_devices if hasattr(context, "num_devices") else context.mesh.size
-    return devices == 1
+    parts = math.gcd(devices, images)
+    return 0 if parts == 1 < devices else parts
 
 
 class Form:
@@ -67,8 +74,9 @@ class Form:
       name: of the primitive, as traces show it.
       plain: `(*arrays, **params) -> array` by JAX's own operations.
       fast: the same on CPUs; may look at shapes and fall back on `plain`.
-      opaque: the same in a program for one CPU device. It may call compiled functions, which XLA
-        could not cut in parts for several devices. `fast` if None.
+      opaque: the same with compiled functions, which XLA cannot look into, where a CPU program's
+        images can be cut for its devices: along the first axis of the first array, into as many
+        as its parameter `parts` says. `fast` if None.
     """
 
     def __init__(
@@ -85,12 +93,13 @@ class Form:
         ad.primitive_jvps[self.primitive] = self._plain_jvp
         batching.primitive_batchers[self.primitive] = self._plain_batch
         mlir.register_lowering(self.primitive, mlir.lower_fun(plain, multiple_results=False))
-        on_cpus = mlir.lower_fun(fast, multiple_results=False)
-        on_one = mlir.lower_fun(opaque or fast, multiple_results=False)
 
         def on_cpu(ctx: Any, *arrays: Any, **params: Any) -> Any:
-            one = _is_for_one_device(ctx.module_context.axis_context)
-            return (on_one if one else on_cpus)(ctx, *arrays, **params)
+            form = fast
+            parts = _parts(ctx.module_context.axis_context, ctx.avals_in[0].shape[0])
+            if opaque and parts:
+                form = functools.partial(opaque, parts=parts)
+            return mlir.lower_fun(form, multiple_results=False)(ctx, *arrays, **params)
 
         mlir.register_lowering(self.primitive, on_cpu, platform="cpu")
 

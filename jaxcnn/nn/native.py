@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.nn.native_parts import call_in_parts
+
 # Set to 0, XLA's own convolutions run; the values are the same within float32 rounding.
 SWITCH = "JAXCNN_NATIVE"
 # Of AVX-512, and two of AVX2; blocks of filters are whole vectors.
@@ -30,6 +32,7 @@ def available() -> bool:
     try:
         for name, handler in _conv.handlers().items():
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
+            jax.ffi.register_ffi_target_as_batch_partitionable(name)
     except Exception as error:
         logging.getLogger(__name__).warning(
             "The compiled convolutions were built for another jaxlib (%s); XLA's own are used. "
@@ -46,6 +49,7 @@ def call(
     first: jax.Array,
     second: jax.Array,
     window: tuple[int, ...],
+    parts: int = 1,
 ) -> jax.Array:
     """One of the functions of csrc/module.cc on float32 arrays.
 
@@ -56,7 +60,10 @@ def call(
       second: kernel; the output's gradient for `kernel_gradient`, the image for `pool_gradient`.
       window: stride, padding and dilation, each down and across, groups and how many of them are
         joined; of pooling size, stride and padding.
+      parts: in how many the images are cut, each for a device of the program.
     """
+    if parts > 1:
+        return call_in_parts(name, shape, first, second, window, parts)
     result = jax.ShapeDtypeStruct(shape, np.float32)
     function: Any = jax.ffi.ffi_call(f"jaxcnn_{name}", result)
     return function(first, second, window=np.asarray(window, np.int64))

@@ -124,12 +124,12 @@ def _spread(ct: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads
 
 
 def _compiled_spread(
-    ct: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads
+    ct: jax.Array, x: jax.Array, *, size: Dims, stride: Dims, pads: Pads, parts: int
 ) -> jax.Array:
     if x.dtype != jnp.float32 or not x.size or not native.available():
         return _spread(ct, x, size=size, stride=stride, pads=pads)
     window = (*size, *stride, pads[0][0], pads[1][0])
-    return native.call("pool_gradient", x.shape, ct, x, window)
+    return native.call("pool_gradient", x.shape, ct, x, window, parts)
 
 
 max_pool = Form("max_pool", reduce_max, _max_of_taps)

@@ -157,6 +157,21 @@ def test_other_platforms_compile_their_own_operations():
         assert found == counts
 
 
+def test_other_platforms_compile_their_own_operations_on_several_devices_too():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    x, kernel = jax.device_put(normal((16, 8, 8, 16)), spec), normal((3, 3, 16, 16))
+
+    def loss(x, kernel):
+        return jnp.sum(max_pool(conv2d(x, kernel), 2))
+
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel)
+    for platform in ("cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert len(re.findall(r"stablehlo\.convolution\W", text)) == 3
+        assert "custom_call" not in text
+
+
 def test_forms_run_without_jit():
     x, kernel = normal((1, 4, 4, 2)), normal((1, 1, 2, 3))
     expected = max_pool(conv2d(x, kernel), 2)

@@ -9,7 +9,7 @@
 #include "pooling.h"
 
 namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32, 4>;
+using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::Result<Array>;
 using Numbers = ffi::Span<const int64_t>;
 
@@ -17,59 +17,78 @@ namespace {
 
 const Tiles* tiles = nullptr;
 
-template <typename Work>
-ffi::Error guarded(const Array& result, Work work) {
+// An array's last four axes. A fifth in front counts parts that have nothing to do with each other:
+// XLA divides these among the devices of a program.
+class Part {
+ public:
+  Part(const Array& array, long number) {
+    const auto all = array.dimensions();
+    dimensions_ = all.begin() + all.size() - 4;
+    data_ = array.typed_data() +
+            number * dimensions_[0] * dimensions_[1] * dimensions_[2] * dimensions_[3];
+  }
+  const int64_t* dimensions() const { return dimensions_; }
+  float* typed_data() const { return data_; }
+
+ private:
+  const int64_t* dimensions_;
+  float* data_;
+};
+
+// `window` is stride, padding and dilation, each down and across; groups, and how many are joined.
+void run(Pool& pool, Kind kind, Part x, Part kernel, Part y, Numbers window) {
+  auto xs = x.dimensions(), ks = kernel.dimensions(), ys = y.dimensions();
+  const Geometry g{xs[0], xs[1], xs[2], xs[3], ks[3], {ys[1], ys[2]}, {ks[0], ks[1]},
+                   {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]},
+                   {xs[3], ks[3]}};
+  run_groups(pool, *tiles, kind, {g, window[6], window[7]}, x.typed_data(), kernel.typed_data(),
+             y.typed_data());
+}
+
+void Convolve(Pool& pool, Part x, Part kernel, Part y, Numbers window) {
+  run(pool, Kind::kConvolve, x, kernel, y, window);
+}
+
+void ImageGradient(Pool& pool, Part dy, Part kernel, Part dx, Numbers window) {
+  run(pool, Kind::kImageGradient, dx, kernel, dy, window);
+}
+
+void KernelGradient(Pool& pool, Part x, Part dy, Part dkernel, Numbers window) {
+  run(pool, Kind::kKernelGradient, x, dkernel, dy, window);
+}
+
+// `window` is size, stride and padding, each down and across.
+void PoolGradient(Pool& pool, Part dy, Part x, Part dx, Numbers window) {
+  auto xs = x.dimensions(), ys = dy.dimensions();
+  const Windows w{xs[0], xs[1], xs[2], xs[3], {ys[1], ys[2]},
+                  {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]}};
+  pool_gradient(pool, *tiles, w, dy.typed_data(), x.typed_data(), dx.typed_data());
+}
+
+using Work = void(Pool&, Part, Part, Part, Numbers);
+
+template <Work work>
+ffi::Error each_part(ffi::ThreadPool threads, Array first, Array second, Result result,
+                     Numbers window) {
+  const auto dimensions = result->dimensions();
+  if (dimensions.size() != first.dimensions().size() || dimensions.size() < 4)
+    return ffi::Error(ffi::ErrorCode::kInvalidArgument, "arrays need four or five axes");
   try {
-    advise(result.untyped_data(), result.size_bytes());
-    work();
+    advise(result->untyped_data(), result->size_bytes());
+    Pool pool(threads);
+    const long parts = dimensions.size() == 4 ? 1 : dimensions[0];
+    for (long i = 0; i < parts; i++)
+      work(pool, Part(first, i), Part(second, i), Part(*result, i), window);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for a convolution's scratch");
   }
   return ffi::Error::Success();
 }
 
-// `window` is stride, padding and dilation, each down and across; groups, and how many are joined.
-ffi::Error run(ffi::ThreadPool& threads, Kind kind, const Array& x, const Array& kernel,
-               const Array& y, Numbers window) {
-  auto xs = x.dimensions(), ks = kernel.dimensions(), ys = y.dimensions();
-  const Geometry g{xs[0], xs[1], xs[2], xs[3], ks[3], {ys[1], ys[2]}, {ks[0], ks[1]},
-                   {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]},
-                   {xs[3], ks[3]}};
-  const Array& result = kind == Kind::kConvolve ? y : kind == Kind::kImageGradient ? x : kernel;
-  return guarded(result, [&] {
-    Pool pool(threads);
-    run_groups(pool, *tiles, kind, {g, window[6], window[7]}, x.typed_data(), kernel.typed_data(),
-               y.typed_data());
-  });
-}
-
-ffi::Error Convolve(ffi::ThreadPool pool, Array x, Array kernel, Result y, Numbers window) {
-  return run(pool, Kind::kConvolve, x, kernel, *y, window);
-}
-
-ffi::Error ImageGradient(ffi::ThreadPool pool, Array dy, Array kernel, Result dx, Numbers window) {
-  return run(pool, Kind::kImageGradient, *dx, kernel, dy, window);
-}
-
-ffi::Error KernelGradient(ffi::ThreadPool pool, Array x, Array dy, Result dkernel, Numbers window) {
-  return run(pool, Kind::kKernelGradient, x, *dkernel, dy, window);
-}
-
-// `window` is size, stride and padding, each down and across.
-ffi::Error PoolGradient(ffi::ThreadPool threads, Array dy, Array x, Result dx, Numbers window) {
-  return guarded(*dx, [&] {
-    Pool pool(threads);
-    auto xs = x.dimensions(), ys = dy.dimensions();
-    const Windows w{xs[0], xs[1], xs[2], xs[3], {ys[1], ys[2]},
-                    {window[0], window[1]}, {window[2], window[3]}, {window[4], window[5]}};
-    pool_gradient(pool, *tiles, w, dy.typed_data(), x.typed_data(), dx->typed_data());
-  });
-}
-
 }  // namespace
 
 #define HANDLER(name, function)                             \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,             \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, each_part<function>,  \
                                 ffi::Ffi::Bind()            \
                                     .Ctx<ffi::ThreadPool>() \
                                     .Arg<Array>()           \
