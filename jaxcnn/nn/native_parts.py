@@ -54,7 +54,7 @@ def _lower(
     window: tuple[int, ...],
 ) -> Any:
     attributes = {"mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": "1"})}
-    if jax.config.jax_use_shardy_partitioner:  # type: ignore[attr-defined]
+    if getattr(jax.config, "jax_use_shardy_partitioner", True):
         shapes = [a.shape for a in ctx.avals_in]
         attributes["sdy.sharding_rule"] = _sharding_rule(shapes, shape)
     lower = jax.ffi.ffi_lowering(target, extra_attributes=attributes)
