@@ -260,7 +260,9 @@ def make_mapping(
     found = list(jax.devices()) if devices is None else list(devices)
     if limit is not None:
         if not 1 <= limit <= len(found):
-            raise ValueError(f"num_devices={limit}, but there are {len(found)}; use 1 to that.")
+            raise ValueError(
+                f"num_devices={limit}, but there are {len(found)}; use at most that many."
+            )
         found = found[:limit]
     shares = collections.Counter(d.process_index for d in found)
     if len(shares) < jax.process_count() or len(set(shares.values())) > 1:
