@@ -121,6 +121,8 @@ def load_recipe(name: str):
         known = sorted(p.stem for p in RECIPES.glob("*.py"))
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
+        if name.endswith(".py"):
+            raise ValueError(f"There is no file {name}; give a Python file that has config().")
         raise ValueError(f"There is no config {name!r}{hint}; there are {', '.join(known)}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

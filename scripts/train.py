@@ -63,6 +63,8 @@ def main(arguments: list[str]) -> int:
 def _dry_run(config, options: argparse.Namespace) -> int:
     from jaxcnn.train import plan
 
+    if options.plan_memory is not None and not options.plan_memory > 0:
+        raise ValueError(f"--plan-memory {options.plan_memory:g}: give more than 0, in GB.")
     found = plan(
         config,
         assume=tuple(options.plan_data) if options.plan_data else None,

@@ -72,6 +72,8 @@ def test_a_photo_of_another_size_is_refused_with_an_option_that_mends_it(run, tm
     ("script", "arguments", "message"),
     [
         ("train", ["digits_cn"], "did you mean 'digits_cnn'?"),
+        ("train", ["nothere/recipe.py"], "There is no file nothere/recipe.py"),
+        ("train", ["digits_cnn", "--dry-run", "--plan-memory", "-3"], "give more than 0"),
         ("train", ["digits_cnn", "--bach-size", "3"], "--batch-size"),
         ("train", ["digits_cnn", "--model", "smal_cnn"], "did you mean 'small_cnn'?"),
         ("train", ["digits_cnn", "--data.train-split", "trian"], "Did you mean 'train'?"),
