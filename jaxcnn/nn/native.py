@@ -16,6 +16,10 @@ from jaxcnn.nn.native_parts import call_in_parts
 SWITCH = "JAXCNN_NATIVE"
 # Of AVX-512, and two of AVX2; blocks of filters are whole vectors.
 VECTOR = 16
+# Of the compiled functions' arguments; csrc/module.cc has the same number.
+INTERFACE = 2
+
+_log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -27,6 +31,12 @@ def available() -> bool:
         from jaxcnn.nn import _conv  # type: ignore[attr-defined]
     except ImportError:
         return False
+    if getattr(_conv, "INTERFACE", 0) != INTERFACE:
+        _log.warning(
+            "The compiled convolutions are of another version of jaxcnn; XLA's own are used. "
+            "Install jaxcnn again to build them anew."
+        )
+        return False
     if not _conv.use(""):
         return False
     try:
@@ -34,7 +44,7 @@ def available() -> bool:
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
             jax.ffi.register_ffi_target_as_batch_partitionable(name)
     except Exception as error:
-        logging.getLogger(__name__).warning(
+        _log.warning(
             "The compiled convolutions were built for another jaxlib (%s); XLA's own are used. "
             "Install jaxcnn again to build them anew.",
             error,

@@ -262,3 +262,9 @@ def test_switched_off_nothing_compiled_is_called():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_functions_of_another_version_are_not_called_and_the_log_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(native, "INTERFACE", native.INTERFACE + 1)
+    assert not native.available.__wrapped__()
+    assert "Install jaxcnn again" in caplog.text

@@ -129,4 +129,14 @@ static PyMethodDef methods[] = {
 
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_conv", nullptr, -1, methods};
 
-PyMODINIT_FUNC PyInit__conv(void) { return PyModule_Create(&definition); }
+// What jaxcnn/nn/native.py expects of the calls above; a change of theirs raises it in both.
+constexpr long kInterface = 2;
+
+PyMODINIT_FUNC PyInit__conv(void) {
+  PyObject* module = PyModule_Create(&definition);
+  if (module && PyModule_AddIntConstant(module, "INTERFACE", kInterface) < 0) {
+    Py_DECREF(module);
+    return nullptr;
+  }
+  return module;
+}
