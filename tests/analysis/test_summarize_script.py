@@ -19,9 +19,10 @@ def call(*arguments):
 
 
 def test_file_suffix_chooses_the_format(tmp_path):
-    done = call("lenet5", "-o", str(tmp_path / "net.json"), "--batch-size", "2")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    record = json.loads((tmp_path / "net.json").read_text())
+    path = tmp_path / "net.json"
+    done = call("lenet5", "-o", str(path), "--batch-size", "2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {path}\n", "")
+    record = json.loads(path.read_text())
     assert record["total_params"] == 61_706
     assert record["input_shape"] == [2, 32, 32, 1]
 

@@ -136,7 +136,7 @@ def test_suites_name_what_they_have():
     assert list(choose("gpu", "resnet50_train_*")) == [
         f"resnet50_train_{n}" for n in (512, 768, 1024)
     ]
-    assert len(choose("cpu")) == 5
+    assert {"resnet50_train", "resnext50_train", "resnet18_infer"} <= choose("cpu").keys()
     with pytest.raises(ValueError, match="'vgg99' fits no row of 'gpu': resnet50_train, "):
         choose("gpu", "vgg99")
 
