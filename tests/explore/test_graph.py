@@ -156,8 +156,10 @@ def test_node_values_are_the_networks_own(name):
     logits = model.apply(variables, images, train=False)
     np.testing.assert_allclose(values[-1], logits[0], rtol=1e-5, atol=1e-5)
     for tap, expected in jaxcnn.features(model, variables, images).items():
-        found = [v for v in values if v.shape == expected.shape[1:]]
-        assert any(np.allclose(v, expected[0], atol=1e-5) for v in found), tap
+        # Other sums, the same values: float32 rounds at the size of the largest (18 in stage3).
+        rounding = 3e-6 * max(1.0, float(np.abs(expected).max()))
+        found = [np.abs(v - expected[0]).max() for v in values if v.shape == expected.shape[1:]]
+        assert min(found) < rounding, tap
 
 
 class Own(nn.Module):
