@@ -17,9 +17,14 @@ from jaxcnn.preprocess import Preprocess as Preprocess
 
 if TYPE_CHECKING:
     from jaxcnn import analysis as analysis
+    from jaxcnn import benchmark as benchmark
     from jaxcnn import data as data
     from jaxcnn import evaluation as evaluation
+    from jaxcnn import explore as explore
     from jaxcnn import filters as filters
+    from jaxcnn import models as models
+    from jaxcnn import nn as nn
+    from jaxcnn import parallel as parallel
     from jaxcnn import probe as probe
     from jaxcnn import train as train
     from jaxcnn import transfer as transfer
@@ -37,15 +42,20 @@ __all__ = [
     "Network",
     "Preprocess",
     "analysis",
+    "benchmark",
     "create_model",
     "data",
     "evaluate",
     "evaluation",
+    "explore",
     "features",
     "filters",
     "list_models",
     "load_network",
     "model_info",
+    "models",
+    "nn",
+    "parallel",
     "probe",
     "summarize",
     "train",
@@ -56,9 +66,14 @@ __all__ = [
 
 _ROOMS = (
     "analysis",
+    "benchmark",
     "data",
     "evaluation",
+    "explore",
     "filters",
+    "models",
+    "nn",
+    "parallel",
     "probe",
     "train",
     "transfer",

@@ -79,7 +79,7 @@ def guided_backprop(
     classes: Classes = None,
     call_args: Mapping[str, Any] | None = None,
 ) -> GradientResult:
-    """The same with ReLUs that pass only positive gradients (Springenberg et al. 2014, 3.4).
+    """`saliency` with ReLUs that pass only positive gradients (Springenberg et al. 2014, 3.4).
 
     Every maximum of a value and the number 0 in the traced program is a ReLU, wherever it is.
     Adebayo et al. 2018 found the pictures to depend little on the weights: see
