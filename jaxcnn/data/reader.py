@@ -42,15 +42,19 @@ class BadImages:
           DataError: above the limit, naming dataset, split, index, key and cause.
         """
         with self._lock:
-            self._indices.add(index)
-            count = len(self._indices)
-        if count > self._limit:
-            before = f" after {count - 1} others that were skipped" if self._limit else ""
-            raise DataError(
-                f"Cannot decode {describe(self._source, index)}{before}: {cause}. Repair or "
-                f"remove it, or raise the number of bad images that are skipped (max_bad, now "
-                f"{self._limit})."
-            ) from cause
+            if index in self._indices:
+                return
+            # One above the limit is not kept: every thread that meets it has to fail, and none
+            # may put another example in its place.
+            if len(self._indices) < self._limit:
+                self._indices.add(index)
+                return
+        before = f" after {self._limit} others that were skipped" if self._limit else ""
+        raise DataError(
+            f"Cannot decode {describe(self._source, index)}{before}: {cause}. Repair or "
+            f"remove it, or raise the number of bad images that are skipped (max_bad, now "
+            f"{self._limit})."
+        ) from cause
 
 
 @dataclasses.dataclass

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import DataError, EvalLoader, Order, RandomResizedCrop, TrainLoader, load_all
+from jaxcnn.data.reader import BadImages, ExampleReader
 from jaxcnn.data.source import Example
 from jaxcnn.preprocess import Preprocess
 
@@ -165,6 +166,16 @@ def test_a_bad_image_is_named(array_source, tiny):
         list(EvalLoader(source, tiny, 4))
     with pytest.raises(DataError, match=NAMED):
         load_all(source, tiny)
+
+
+def test_every_batch_with_a_bad_image_beyond_the_limit_fails(array_source, tiny):
+    reader = ExampleReader(
+        array_source(10, bad=[3]), tiny, BadImages(array_source(10), 0), replace=True
+    )
+    for _ in range(2):  # a thread that comes second must not put another in its place
+        rows = reader.allocate(np.array([2, 3]), np.zeros(2, np.int32))
+        with pytest.raises(DataError, match="index 3"):
+            reader.read(rows)
 
 
 def test_training_puts_the_next_good_image_in_a_bad_ones_place(array_source, tiny):
