@@ -21,7 +21,7 @@ import rich.table
 from jaxcnn.evaluation import Options, Outputs, prepare_network
 from jaxcnn.evaluation.corruptions import LEVELS, conditions
 from jaxcnn.evaluation.robustness import Robustness, measure_robustness, to_csv
-from jaxcnn.visualize import draw_robustness
+from jaxcnn.visualize import canvas, draw_robustness
 
 
 def main(arguments: list[str]) -> int:
@@ -86,7 +86,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--names", metavar="A,B", help="what the networks are called (default: their models)"
     )
     parser.add_argument("--title", help="of the figure")
-    parser.add_argument("--figure", type=pathlib.Path, metavar="FILE", help=".png, .svg or .pdf")
+    parser.add_argument("--figure", type=pathlib.Path, metavar="FILE", help=f".{', .'.join(canvas.FORMATS)}")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="all counts")
     parser.add_argument("--csv", type=pathlib.Path, metavar="FILE", help="one row a level")
     command_line.add_process_arguments(parser)
@@ -96,8 +96,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     names = options.names.split(",") if options.names else []
     if names and (len(names) != len(options.network) or len(set(names)) < len(names)):
         raise ValueError(f"--names {options.names}: give {len(options.network)}, all different.")
-    if options.figure and options.figure.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--figure {options.figure}: the ending must be .png, .svg or .pdf.")
+    if options.figure:
+        canvas.check_ending(options.figure)
     return options
 
 

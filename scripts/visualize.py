@@ -14,6 +14,8 @@ import command_line
 
 
 def parser() -> argparse.ArgumentParser:
+    from jaxcnn.visualize.canvas import FORMATS
+
     parse = command_line.Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--class", dest="label", metavar="NAME", help="name or number (predicted)")
     parse.add_argument("--steps", type=int, default=200, help="of maximising an input (200)")
     parse.add_argument("--output", type=pathlib.Path, metavar="DIR", help="(RUN/figures)")
-    parse.add_argument("--format", default="png", choices=("png", "svg"), help="(png)")
+    parse.add_argument("--format", default="png", choices=FORMATS, help="(png)")
     return parse
 
 

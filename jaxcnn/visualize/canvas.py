@@ -15,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+FORMATS = ("png", "svg", "pdf")
 BLUE, ORANGE, GRAY = "#2563b0", "#d9661f", "#6b7280"
 # Okabe and Ito's colours, which stay apart for colour-blind eyes, without the yellow.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -36,15 +37,22 @@ def quiet(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def check_ending(path: pathlib.Path) -> str:
+    """The format that a figure's file is to have; raises ValueError if figures have no such."""
+    form = path.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise ValueError(f"{path}: the ending of a figure must be .{', .'.join(FORMATS)}.")
+    return form
+
+
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes PNG or SVG, by the file's ending; equal figures give equal files."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise ValueError(f"{path}: figures are written as .png or .svg.")
+    """Writes one of `FORMATS`, by the file's ending; equal figures give equal files."""
+    options: dict[str, Any] = {
+        "png": {"pil_kwargs": {"optimize": True}},
+        "svg": {"metadata": {"Date": None}},
+        "pdf": {"metadata": {"CreationDate": None}},
+    }[check_ending(path)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    svg = path.suffix.lower() == ".svg"
-    options: dict[str, Any] = {"metadata": {"Date": None}} if svg else {}
-    if not svg:
-        options["pil_kwargs"] = {"optimize": True}
     # Cut to what is drawn: square panels leave strips of a figure's own size empty.
     with matplotlib.rc_context({"svg.hashsalt": "jaxcnn"}):
         figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.08, **options)

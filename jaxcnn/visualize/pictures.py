@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from jaxcnn.preprocess import Preprocess
 from jaxcnn.visualize.cam import draw_cam, grad_cam
+from jaxcnn.visualize.canvas import FORMATS
 from jaxcnn.visualize.kernels import draw_kernels, first_layer
 from jaxcnn.visualize.maps import draw_maps, feature_maps
 from jaxcnn.visualize.maximize import Ascent, draw_maximized, draw_units, maximize, maximize_stages
@@ -22,7 +23,6 @@ from jaxcnn.visualize.receptive import draw_views, strongest_units
 from jaxcnn.visualize.saliency import draw_guided, draw_saliency, guided_grad_cam, saliency
 from jaxcnn.visualize.sanity import METHODS, check_method, draw_randomization
 
-FORMATS = ("png", "svg")
 # Above this size a picture that needs hundreds of gradients is drawn only when it is asked for.
 _MOST_PIXELS = 64 * 64
 _MOST_CLASSES = 10
@@ -108,7 +108,7 @@ def draw_pictures(
       folder: is made where it is not there.
       only: names of `KINDS`; by default all that make sense for the network, the photos and, for
         those that take long, the size of the images.
-      form: png or svg.
+      form: png, svg or pdf.
 
     Yields:
       each kind with the file that was written, or with why it was left out.

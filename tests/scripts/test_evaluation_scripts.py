@@ -148,6 +148,16 @@ def test_robustness_of_two_networks_is_one_figure(call, trained, tmp_path):
     assert "one" in out
 
 
+def test_robustness_writes_every_ending_that_it_accepts(call, trained, tmp_path):
+    words = ("robustness", trained, "--split", "test[:20]", "--corruptions", "jpeg")
+    files = [tmp_path / name for name in ("r.pdf", "r.json", "r.csv")]
+    code, _, err = call(*words, "--figure", files[0], "--json", files[1], "--csv", files[2])
+    assert code == 0, err
+    assert files[0].read_bytes().startswith(b"%PDF") and all(f.stat().st_size for f in files)
+    code, out, err = call(*words, "--figure", tmp_path / "r.gif")
+    assert (code, out) == (2, "") and "must be .png, .svg, .pdf" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -92,7 +92,7 @@ def test_photos_are_needed_where_they_are_shown(untrained, tmp_path):
 def test_kinds_and_formats_are_checked_before_anything_is_drawn(untrained, tmp_path):
     with pytest.raises(ValueError, match="did you mean 'saliency'"):
         list(draw_pictures(untrained, tmp_path, ["salency"]))
-    with pytest.raises(ValueError, match="there are png, svg"):
+    with pytest.raises(ValueError, match="there are png, svg, pdf"):
         list(draw_pictures(untrained, tmp_path, ["saliency"], form="gif"))
     assert not list(tmp_path.iterdir())
     (found,) = draw_pictures(untrained, tmp_path, ["saliency"], form="svg")
@@ -100,6 +100,11 @@ def test_kinds_and_formats_are_checked_before_anything_is_drawn(untrained, tmp_p
     assert text.startswith("<?xml") and "<image" in text
     list(draw_pictures(untrained, tmp_path, ["saliency"], form="svg"))
     assert found[1].read_text() == text  # equal figures are equal files
+    pdfs = []
+    for _ in range(2):
+        (found,) = draw_pictures(untrained, tmp_path, ["saliency"], form="pdf")
+        pdfs.append(found[1].read_bytes())
+    assert pdfs[0] == pdfs[1] and pdfs[0].startswith(b"%PDF")
 
 
 def test_boxes_and_several_runs_are_drawn(draw, tmp_path, is_picture):
@@ -115,5 +120,5 @@ def test_boxes_and_several_runs_are_drawn(draw, tmp_path, is_picture):
     is_picture(tmp_path / "runs.png", ink=0.02)
     with pytest.raises(ValueError, match="run 'c' has no rows"):
         draw_runs({"c": ([], 32)}, tmp_path / "none.png")
-    with pytest.raises(ValueError, match=r"written as \.png or \.svg"):
+    with pytest.raises(ValueError, match=r"runs\.gif: the ending of a figure must be \.png, \.svg, \.pdf"):
         draw_runs({"a": (rows, 32)}, tmp_path / "runs.gif")
