@@ -65,9 +65,10 @@ def main(arguments: list[str]) -> int:
 
 
 def read(network, options: argparse.Namespace):
-    """The photos, and the network with the classes' names where the dataset knows them."""
+    """The photos, and the network with its classes' names."""
     from jaxcnn import explore
     from jaxcnn.data import open_source
+    from jaxcnn.train.figures import with_names_of
 
     if options.images:
         files = explore.photo_files(options.images)
@@ -81,9 +82,8 @@ def read(network, options: argparse.Namespace):
     folder = options.data_dir or (data.data_dir if own else None)
     source = open_source(dataset, split, data_dir=folder)
     photos = explore.source_photos(source, network.preprocess, options.photos or PHOTOS)
-    if len(source.class_names) == len(network.class_names):
-        return dataclasses.replace(network, class_names=tuple(source.class_names)), photos
-    return network, [dataclasses.replace(photo, truth=None) for photo in photos]
+    network, known = with_names_of(network, source)
+    return network, photos if known else [dataclasses.replace(p, truth=None) for p in photos]
 
 
 if __name__ == "__main__":

@@ -42,6 +42,14 @@ class Options:
     preprocess: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def knows_classes(network: Any) -> bool:
+    """Whether what `jaxcnn.load_network` gave has names of its classes, not only their numbers."""
+    # A run knows its classes even where they are called "0", "1", ...
+    return network.config is not None or any(
+        name != str(i) for i, name in enumerate(network.class_names)
+    )
+
+
 def prepare_network(
     network: Any,
     source: Source,
@@ -57,11 +65,7 @@ def prepare_network(
     Raises:
       ValueError: classes that do not match, an empty split, and what else cannot work.
     """
-    # A run knows its classes even where they are called "0", "1", ...
-    known = network.config is not None or any(
-        name != str(i) for i, name in enumerate(network.class_names)
-    )
-    source = match_classes(source, network.class_names, known=known)
+    source = match_classes(source, network.class_names, known=knows_classes(network))
     preprocess = dataclasses.replace(network.preprocess, **options.preprocess)
     kept = scores_wanted(len(source.class_names)) if options.scores is None else options.scores
     setup = EvaluationSetup.prepare(

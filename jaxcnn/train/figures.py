@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from jaxcnn.data import Source, prepare_image
 from jaxcnn.evaluation import Evaluation
+from jaxcnn.evaluation.table import knows_classes
 from jaxcnn.train.load import Network
 from jaxcnn.train.log import read_metrics
 from jaxcnn.train.run import saved_config
@@ -36,11 +38,24 @@ def read_curves(workdirs: Sequence[str | pathlib.Path]) -> dict[str, tuple[list[
     }
 
 
+def with_names_of(network: Network, source: Source) -> tuple[Network, bool]:
+    """The network with its classes' names, and whether it knows all labels of a dataset.
+
+    Bare weights, which do not know their classes' names, take the dataset's where the numbers
+    agree; every other network keeps its own.
+    """
+    if knows_classes(network):
+        return network, set(source.class_names) <= set(network.class_names)
+    if len(source.class_names) != len(network.class_names):
+        return network, False
+    return dataclasses.replace(network, class_names=tuple(source.class_names)), True
+
+
 def make_subject(network: Network, source: Source, count: int, **fields: Any) -> Subject:
     """A network and the first photos of a dataset, for `draw_pictures`.
 
-    Bare weights, which do not know their classes' names, take the dataset's where the numbers
-    agree; the truths are then known too.
+    The classes' names are those of `with_names_of`; the truths are shown where the network knows
+    all of them.
 
     Raises:
       ValueError: a count that the dataset does not have; a photo that the network cannot take.
@@ -48,17 +63,15 @@ def make_subject(network: Network, source: Source, count: int, **fields: Any) ->
     if not 1 <= count <= len(source):
         raise ValueError(f"{count} photos: {source.name!r} has 1 to {len(source)} of them.")
     examples = [source[i] for i in range(count)]
-    named: dict[str, Any] = {"class_names": network.class_names}
-    if len(source.class_names) == len(network.class_names):
-        truths = [source.class_names[example.label] for example in examples]
-        named = {"class_names": source.class_names, "truths": truths}
+    network, known = with_names_of(network, source)
     return Subject(
         name=network.name,
         model=network.model,
         variables=network.variables,
         preprocess=network.preprocess,
+        class_names=network.class_names,
         photos=np.stack([prepare_image(e.image, network.preprocess) for e in examples]),
-        **named,
+        truths=[source.class_names[e.label] for e in examples] if known else (),
         **fields,
     )
 

@@ -18,14 +18,19 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Runs the script in this process and gives its code and what it printed."""
+def script(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location("explore_script", SCRIPTS / "explore.py")
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+@pytest.fixture
+def call(script, monkeypatch, capsys, tmp_path):
+    """Runs the script in this process and gives its code and what it printed."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["explore.py", *map(str, arguments)])
@@ -91,6 +96,22 @@ def test_what_cannot_be_shown_is_one_line_and_leaves_nothing(
     assert message in err and err.startswith("error: ")
     assert len(err.strip().splitlines()) == 1 and "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_network_keeps_the_names_that_it_was_given(script, files, tmp_path):
+    words = ["nought", *(f"digit {i}" for i in range(1, 10))]
+    (tmp_path / "names.txt").write_text("\n".join(words))
+    given = [str(files / "mlp.npz"), "--model", "mlp", "--dataset", "digits", "--photos", "2"]
+    bare, named = [
+        script.parser().parse_args([*given, *more])
+        for more in ([], ["--class-names", str(tmp_path / "names.txt")])
+    ]
+    network, photos = script.read(script.command_line.load_network(bare), bare)
+    assert network.class_names == tuple("0123456789")
+    assert [photo.truth for photo in photos] == ["0", "1"]
+    network, photos = script.read(script.command_line.load_network(named), named)
+    assert network.class_names == tuple(words)
+    assert [photo.truth for photo in photos] == [None, None]
 
 
 @pytest.mark.slow
