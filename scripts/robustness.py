@@ -86,7 +86,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--names", metavar="A,B", help="what the networks are called (default: their models)"
     )
     parser.add_argument("--title", help="of the figure")
-    parser.add_argument("--figure", type=pathlib.Path, metavar="FILE", help=f".{', .'.join(canvas.FORMATS)}")
+    endings = f".{', .'.join(canvas.FORMATS)}"
+    parser.add_argument("--figure", type=pathlib.Path, metavar="FILE", help=endings)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="all counts")
     parser.add_argument("--csv", type=pathlib.Path, metavar="FILE", help="one row a level")
     command_line.add_process_arguments(parser)
