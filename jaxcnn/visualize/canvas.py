@@ -15,7 +15,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
+# What figures are written as. Without the date equal figures give equal files.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "png": {"pil_kwargs": {"optimize": True}},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
+FORMATS = tuple(_OPTIONS)
 BLUE, ORANGE, GRAY = "#2563b0", "#d9661f", "#6b7280"
 # Okabe and Ito's colours, which stay apart for colour-blind eyes, without the yellow.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -47,11 +53,7 @@ def check_ending(path: pathlib.Path) -> str:
 
 def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes one of `FORMATS`, by the file's ending; equal figures give equal files."""
-    options: dict[str, Any] = {
-        "png": {"pil_kwargs": {"optimize": True}},
-        "svg": {"metadata": {"Date": None}},
-        "pdf": {"metadata": {"CreationDate": None}},
-    }[check_ending(path)]
+    options = _OPTIONS[check_ending(path)]
     path.parent.mkdir(parents=True, exist_ok=True)
     # Cut to what is drawn: square panels leave strips of a figure's own size empty.
     with matplotlib.rc_context({"svg.hashsalt": "jaxcnn"}):
