@@ -38,7 +38,7 @@ def folder(path: str | os.PathLike[str]) -> epath.Path:
     if not text.removeprefix(SCHEME).strip("/"):
         raise ValueError(f"{text} names no bucket; write {SCHEME}BUCKET/PATH.")
     if importlib.util.find_spec("gcsfs") is None:
-        raise ValueError(f"{text} needs gcsfs: pip install 'jaxcnn[gcs]'.")
+        raise ValueError(f"{text} needs gcsfs: pip install '.[gcs]' in the clone.")
     import fsspec
 
     # What TensorStore writes, gcsfs does not see coming: a listing that it kept would be wrong.

@@ -48,7 +48,7 @@ def measure(
     for side in sides:
         case.check_side(side)
         if side.startswith("torch") and importlib.util.find_spec("torch") is None:
-            raise ValueError("PyTorch is not installed; pip install 'jaxcnn[peers]'.")
+            raise ValueError("PyTorch is not installed: pip install '.[peers]' in the clone.")
     workers: dict[str, _Worker] = {}
     try:
         for side in dict.fromkeys(sides):

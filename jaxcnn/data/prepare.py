@@ -51,8 +51,8 @@ def prepare(
         raise unknown_name("TFDS dataset", base, known)
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
-            f"TFDS needs TensorFlow to prepare {name!r} (reading it later needs none). Install it "
-            'with `pip install "jaxcnn[prepare]"`.'
+            f"TFDS needs TensorFlow to prepare {name!r} (reading it later needs none): "
+            "pip install '.[prepare]' in the clone."
         )
     builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)

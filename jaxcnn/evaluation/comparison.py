@@ -80,15 +80,15 @@ class Comparison:
         change = 100 * self.difference
         facts = (
             f"B minus A is {change:+.2f} points, 95% interval {low:+.2f} to {high:+.2f}; they "
-            f"part on {split:,} of {self.count:,} examples ({self.only_second:,} go to B, "
+            f"differ on {split:,} of {self.count:,} examples ({self.only_second:,} go to B, "
             f"{self.only_first:,} to A), McNemar's exact p = {self.p_value:.2g}."
         )
         if self.p_value < _LEVEL:
             better = "B" if self.only_second > self.only_first else "A"
             return f"{better} is better: noise alone would seldom show as much. {facts}"
         return (
-            "The difference may be noise: two equally good models would part as unevenly in "
-            f"{100 * self.p_value:.0f}% of such samples. {facts}"
+            "The difference may be noise: two equally good models would differ at least this "
+            f"much in {100 * self.p_value:.0f}% of such samples. {facts}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _download(match: re.Match[str], filename: str, cache_dir: str | None) -> pat
         from huggingface_hub import errors
     except ImportError as error:
         raise WeightsError(
-            "Names that start with hf:// need huggingface_hub: pip install 'jaxcnn[hub]'."
+            "Names that start with hf:// need huggingface_hub: pip install '.[hub]' in the clone."
         ) from error
     try:
         path = huggingface_hub.hf_hub_download(

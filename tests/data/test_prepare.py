@@ -143,7 +143,7 @@ def test_an_unknown_tfds_name_suggests_the_nearest(home):
     importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed"
 )
 def test_preparing_without_tensorflow_says_what_to_install(home):
-    with pytest.raises(DataError, match=r'pip install "jaxcnn\[prepare\]"'):
+    with pytest.raises(DataError, match=r"pip install '\.\[prepare\]' in the clone"):
         prepare("cifar10")
 
 

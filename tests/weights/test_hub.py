@@ -146,7 +146,7 @@ def test_a_repository_without_config_has_no_preprocessing(cache, monkeypatch):
 
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(WeightsError, match=r"pip install 'jaxcnn\[hub\]'"):
+    with pytest.raises(WeightsError, match=r"pip install '\.\[hub\]' in the clone"):
         load("hf://someone/net", MODEL)
 
 
