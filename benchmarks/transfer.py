@@ -1,10 +1,9 @@
-"""The regimes of transfer learning on two datasets, from trained weights and from nothing.
+"""The regimes of transfer learning on two datasets, from trained weights and from scratch.
 
     python benchmarks/transfer.py --weights cifar_resnet20.safetensors [--seeds 5] [--table]
 
 Writes benchmarks/results/transfer.json after each run, and goes on where it stopped. --table prints
-the table of docs/transfer.md from that file. The learning
-rates were set once, not searched.
+the table of docs/transfer.md from that file. The learning rates were set once, not searched.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ def _markdown(rows: list[dict]) -> str:
     ]
     cells = {(r["config"], r["trained"], r["regime"]): _cell(r) for r in rows}
     for config, trained in dict.fromkeys(key[:2] for key in cells):
-        weights = "`cifar_resnet20`" if trained else "from nothing"
+        weights = "`cifar_resnet20`" if trained else "from scratch"
         found = [cells.get((config, trained, regime), "") for regime in regimes]
         lines.append(f"| {config.removesuffix('_transfer')} | {weights} | {' | '.join(found)} |")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
     python scripts/train.py digits_transfer --transfer.weights cifar_resnet20.safetensors \
         --transfer.regime top_layers
 
-Without --transfer.weights it trains from nothing.
+Without --transfer.weights it trains from scratch.
 """
 
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD

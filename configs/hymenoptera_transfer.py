@@ -1,9 +1,10 @@
 """Ants and bees, 244 photos to train on, from a network of small images (docs/transfer.md).
 
-    python scripts/train.py hymenoptera_transfer --transfer.weights cifar_resnet20.safetensors \
-        --transfer.regime linear_probe
+    python scripts/train.py hymenoptera_transfer --data.dataset folder:hymenoptera_data \
+        --transfer.weights cifar_resnet20.safetensors --transfer.regime linear_probe
 
-Without --transfer.weights it trains from nothing. The images are 32x32, as the network's were:
+hymenoptera_data is the unpacked zip of PyTorch's transfer learning tutorial (docs/data.md). Without
+--transfer.weights it trains from scratch. The images are 32x32, as the network's were:
 most of an ant is lost.
 """
 
