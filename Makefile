@@ -24,9 +24,9 @@ test: $(VENV)/ready  ## the fast tests
 test-slow: $(VENV)/ready  ## the tests that take longer
 	$(BIN)/python -m pytest -q -m slow
 
-# SHARED holds weights/cifar_resnet20.safetensors and tfds/; without them only digits are drawn anew.
-SHARED ?= $(wildcard ../shared)
-gallery: $(VENV)/ready  ## the pictures of docs/gallery
+# SHARED holds weights/cifar_resnet20.safetensors and tfds/; without it digits and learning curves alone.
+SHARED ?=
+gallery: $(VENV)/ready  ## the pictures of docs/gallery (which need what: docs/gallery.md)
 	$(BIN)/python scripts/gallery.py $(if $(SHARED),--weights $(SHARED)/weights/cifar_resnet20.safetensors --data-dir $(SHARED)/tfds)
 	$(if $(SHARED),TFDS_DATA_DIR=$(SHARED)/tfds $(BIN)/python benchmarks/gradient_flow.py)
 

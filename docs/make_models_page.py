@@ -58,7 +58,7 @@ def taps() -> str:
 def compile_times() -> str:
     """What benchmarks/compile_time.py measured."""
     record = json.loads((RESULTS / "compile_time.json").read_text())
-    lines = ["| network | seconds | of them tracing | of all cores |", "|---|---:|---:|---:|"]
+    lines = ["| network | seconds | tracing alone | processor seconds |", "|---|---:|---:|---:|"]
     lines += [
         f"| {name if ' ' in name else f'`{name}`'} | {found['seconds']} | "
         f"{found['trace_seconds']} | {found['cpu_seconds']} |"
