@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> int:
         command_line.open_train_split(options),
         network.preprocess,
         weights=options.network,
+        checkpoint=options.checkpoint,
         most=options.most,
         seed=options.seed,
         batch_size=options.batch_size,

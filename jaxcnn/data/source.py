@@ -107,8 +107,11 @@ class Subset:
         return read_labels(self.source)[self.indices]
 
 
-def sample(source: Source, most: int, seed: int = 0) -> Source:
-    """The source itself, or `most` of its examples with each class's share kept, at random."""
+def sample(source: Source, most: int, seed: int = 0, *, fewest: int = 0) -> Source:
+    """The source itself, or `most` of its examples with each class's share kept, at random.
+
+    Of each class come `fewest` first, or all that it has.
+    """
     if len(source) <= most:
         return source
     labels = read_labels(source)
@@ -118,6 +121,7 @@ def sample(source: Source, most: int, seed: int = 0) -> Source:
     for label in np.unique(labels):
         own = order[labels[order] == label]
         place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        place[own[:fewest]] = 0
     return Subset(source, np.sort(np.argsort(place, kind="stable")[:most]))
 
 

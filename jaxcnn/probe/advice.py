@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.data import Source, read_labels, sample
+from jaxcnn.data import Source, Subset, read_labels, sample
 from jaxcnn.preprocess import Preprocess
-from jaxcnn.probe.classifier import cross_validate
+from jaxcnn.probe.classifier import FOLDS, cross_validate
 from jaxcnn.probe.features import LAST, compute_features
 from jaxcnn.transfer import HEAD, TransferConfig, stages_of
 
@@ -103,6 +103,7 @@ def advise(
     preprocess: Preprocess,
     *,
     weights: str,
+    checkpoint: str = "last",
     most: int = 1000,
     seed: int = 0,
     batch_size: int = 256,
@@ -115,14 +116,19 @@ def advise(
       source: the training split; nothing else is looked at.
       preprocess: how an image becomes an input.
       weights: where the variables come from, for the recommended setting.
-      most: examples that are probed; a larger split is sampled.
+      checkpoint: of a run, likewise.
+      most: examples that are probed; a larger split is sampled, with 5 examples of each class
+        where it has them and they are not too many. A class's only example is left out.
       seed: of the sample, the folds and the untrained network.
       batch_size: of the features.
+
+    Raises:
+      ValueError: fewer than two classes with two examples; too few of `most` for the classes.
     """
     shape = (*preprocess.image_size, preprocess.channels)
     labels = read_labels(source)
     counts = np.bincount(labels, minlength=len(source.class_names))
-    sampled = sample(source, most, seed)
+    sampled = _sample(source, labels, most, seed)
     images = jnp.zeros((1, *shape))
     init = jax.jit(lambda key: model.init(key, images, train=False))
     scores = [
@@ -147,9 +153,23 @@ def advise(
         gain=float(gain),
         similar=similar,
         enough=enough,
-        transfer=transfer,
+        transfer=dataclasses.replace(transfer, checkpoint=checkpoint),
         reason=reason,
     )
+
+
+def _sample(source: Source, labels: np.ndarray, most: int, seed: int) -> Source:
+    """What is probed: of each class as many as there are folds, where that is possible."""
+    counts = np.bincount(labels)
+    classes = int((counts > 1).sum())
+    if classes > 1 and (counts == 1).any():  # No fold can leave out a class's only example.
+        source = Subset(source, np.flatnonzero(counts[labels] > 1))
+    if len(source) > most < 2 * classes:
+        raise ValueError(
+            f"most={most} examples cannot be 2 of each of {classes} classes, which "
+            f"cross-validation needs; take at least {2 * classes} (--most)."
+        )
+    return sample(source, most, seed, fewest=min(FOLDS, most // max(classes, 1)))
 
 
 def _scores(

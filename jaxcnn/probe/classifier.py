@@ -114,9 +114,13 @@ def cross_validate(
         raise ValueError(
             f"All {len(labels)} examples are of 1 class; a classifier needs 2 or more."
         )
-    fewest = int(np.bincount(labels)[np.unique(labels)].min())
+    counts = np.bincount(labels, minlength=num_classes)
+    fewest = int(counts[counts > 0].min())
     if fewest < 2:
-        raise ValueError("Cross-validation needs at least 2 examples of each class; one has 1.")
+        raise ValueError(
+            "Cross-validation needs at least 2 examples of each class; class number "
+            f"{int(np.argmax(counts == 1))} has 1: add some, or take the class out."
+        )
     splitter = StratifiedKFold(min(folds, fewest), shuffle=True, random_state=seed)
     parts = list(splitter.split(x, labels))
     choices = []

@@ -90,6 +90,8 @@ def commands(
     found = []
     if advice.transfer.regime == "linear_probe":
         given = [str(advice.transfer.weights), "--model", model, "--dataset", dataset]
+        if advice.transfer.checkpoint != "last":
+            given += ["--checkpoint", advice.transfer.checkpoint]
         given += ["--train-split", train_split, "--eval-split", eval_split]
         given += ["--data-dir", data_dir] if data_dir else []
         found.append(f"python scripts/probe.py {shlex.join(given)} --output NEW_FOLDER")
