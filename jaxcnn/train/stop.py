@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -54,9 +55,13 @@ class StopRequest:
     def _listen(self, pipe: int) -> None:
         # C code writes each signal's number here at once, even while Python is not running.
         seen = 0
-        while data := os.read(pipe, 1):
+        while (data := os.read(pipe, 1)) > b"\0":
             if data[0] not in SIGNALS:
-                break
+                # Whoever listened before, an event loop say, still waits for the others.
+                if self._old_fd >= 0:
+                    with contextlib.suppress(OSError):
+                        os.write(self._old_fd, data)
+                continue
             seen += 1
             if seen == 2:
                 timer = threading.Timer(_PATIENCE, self._end, args=(data[0],))
@@ -74,7 +79,8 @@ class StopRequest:
         self._previous.clear()
         if self._pipe is not None:
             signal.set_wakeup_fd(self._old_fd)
-            os.write(self._pipe[1], b"\0")
+            with contextlib.suppress(BlockingIOError):  # full of signals: closing ends it as well
+                os.write(self._pipe[1], b"\0")
             os.close(self._pipe[1])
             self._pipe = None
 
