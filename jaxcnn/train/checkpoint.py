@@ -107,17 +107,20 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, position: Position, score: float | None = None) -> None:
-        """Starts to write one checkpoint; does nothing where the step has one already.
+        """Starts to write one checkpoint; where the step has one, only to add a score to it.
 
         Raises:
           SaveFailed: of this checkpoint, or of the one before it; then this one is not begun.
         """
         self.wait()
         step = position.step
-        if step in self._manager.all_steps():
+        there = step in self._manager.all_steps()
+        if there and (score is None or self._position(step)["score"] is not None):
             return
         self._pending = step
         try:
+            if there:
+                self._manager.delete(step)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(

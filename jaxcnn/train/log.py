@@ -26,7 +26,8 @@ class RunLog:
     """Writes a run's metrics to every place at once.
 
     On a terminal it shows a progress bar, elsewhere plain lines. A resumed run first drops the
-    lines of `metrics.jsonl` behind the step that it resumes from, so that no step stands twice.
+    lines of `metrics.jsonl` behind the step that it resumes from, and writes no evaluation of that
+    step again, so that no step stands twice.
 
     Args:
       workdir: the run's folder.
@@ -53,7 +54,9 @@ class RunLog:
         if not enabled:
             return
         self._path = workdir / "metrics.jsonl"
-        _drop_after(self._path, start_step)
+        self._evaluated = {
+            row["step"] for row in _drop_after(self._path, start_step) if row["kind"] == "eval"
+        }
         self._file = self._path.open("a")
         (workdir / "tensorboard").mkdir(exist_ok=True)
         # Not SummaryWriter: its thread dies of a full disk, and then its queue blocks the run.
@@ -104,7 +107,7 @@ class RunLog:
         return f"{hours}:{minutes:02}:{seconds:02}"
 
     def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        if not self.enabled:
+        if not self.enabled or (kind == "eval" and step in self._evaluated):
             return
         try:
             self._file.write(json.dumps({"kind": kind, "step": step} | dict(values)) + "\n")
@@ -145,10 +148,11 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _drop_after(path: pathlib.Path, step: int) -> None:
+def _drop_after(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
     rows = read_metrics(path)
+    kept = [row for row in rows if row["step"] <= step]
     if rows:
-        kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= step]
         temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         temporary.replace(path)
+    return kept

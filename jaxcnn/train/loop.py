@@ -21,6 +21,7 @@ from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.dispatch import DUE, Dispatcher, OnBatch
 from jaxcnn.train.feed import TableFeed, training_batches
+from jaxcnn.train.folder import FolderInUse
 from jaxcnn.train.log import RunLog
 from jaxcnn.train.meter import Meter, NonFiniteLoss
 from jaxcnn.train.position import check_position, position
@@ -73,10 +74,10 @@ class _Run:
         self.checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
         shapes = jax.eval_shape(setup.initial_state)
         restored = self.checkpoints.restore_newest(setup.mapping.abstract_state(shapes))
-        moved = None
+        moved, self._score = None, None
         if restored is not None:
             moved = check_position(setup, restored.position)
-            state = restored.state
+            state, self._score = restored.state, restored.score
         else:
             state = setup.initial_state()
         self.meter = Meter(setup, restored.position.skipped if restored else 0)
@@ -99,6 +100,7 @@ class _Run:
             tuple(setup.source.class_names),
             setup.mapping,
         )
+        # Of the state as it stands: the next step takes it away.
         self.evaluation: Evaluation | None = None
 
     def stopping(self) -> bool:
@@ -119,11 +121,28 @@ class _Run:
 
     def train(self) -> None:
         """Steps until the end or a request to stop; then the state is saved."""
-        # Closed here, so that the loader's threads end with the loop.
-        with contextlib.closing(self.batches()) as feed, self.profile:
-            self._steps(feed)
+        if not self._owes_evaluation() or self._evaluate_and_save():
+            # Closed here, so that the loader's threads end with the loop.
+            with contextlib.closing(self.batches()) as feed, self.profile:
+                self._steps(feed)
         self._check_metrics()
         self._save_last()
+
+    def _owes_evaluation(self) -> bool:
+        """Whether a signal cut off the resumed state's evaluation, or no step will give one."""
+        if self.step == self.setup.total_steps:
+            return True
+        due = self.step > 0 and self.step % self.setup.every("eval_every") == 0
+        return due and self._score is None
+
+    def _evaluate_and_save(self, evaluate: bool = True) -> bool:
+        """In time that the speed leaves out; False where a signal came before the save."""
+        started = time.monotonic()
+        if evaluate and not self.evaluate():
+            return False
+        self.save()
+        self.meter.pause(time.monotonic() - started)
+        return True
 
     def _save_last(self) -> None:
         """Returns when the state is on the disk; what failed earlier gets one more try."""
@@ -160,6 +179,7 @@ class _Run:
             begun = self.step
             self.state, metrics, count = dispatcher.advance(self.state, begun)
             self.step += count
+            self.evaluation = None
             if begun == first:
                 self._say_first_step(metrics)
             self.profile.after_step(metrics)
@@ -173,12 +193,9 @@ class _Run:
                 if means is not None:
                     self.log.train(self.step, means)
                 rows = []
-            if due["eval"] or due["checkpoint"]:
-                started = time.monotonic()
-                if due["eval"] and not self.evaluate():
-                    return
-                self.save(self.evaluation.top1 if due["eval"] and self.evaluation else None)
-                meter.pause(time.monotonic() - started)
+            saves = due["eval"] or due["checkpoint"]
+            if saves and not self._evaluate_and_save(evaluate=due["eval"]):
+                return
 
     def _say_first_step(self, metrics: dict[str, jax.Array]) -> None:
         """How long it took to come here: the one step that is waited for."""
@@ -214,24 +231,26 @@ class _Run:
         self.log.evaluation(self.step, summary, len(setup.source.class_names))
         return True
 
-    def save(self, score: float | None = None) -> None:
+    def save(self) -> None:
         """Begins to write a checkpoint; what goes wrong is answered as the config says."""
         try:
-            self._begin_save(score)
+            self._begin_save()
         except OSError as error:
             self._on_save_error(error)
         self.watchdog.alive()
 
-    def _begin_save(self, score: float | None = None) -> None:
+    def _begin_save(self) -> None:
         state = self._finite_state()
         if self.lock is not None:
             self.lock.check()
             self.folder.send()
-        self.checkpoints.save(state, position(self.setup, self.step, self.meter.skipped), score)
+        where = position(self.setup, self.step, self.meter.skipped)
+        self.checkpoints.save(state, where, self.evaluation.top1 if self.evaluation else None)
 
     def _on_save_error(self, error: OSError) -> None:
         # One process cannot know whether the others' part of the save failed as well.
-        if self.setup.config.on_save_error == "stop" or jax.process_count() > 1:
+        unanswered = self.setup.config.on_save_error == "stop" or jax.process_count() > 1
+        if unanswered or isinstance(error, FolderInUse):
             raise error
         log.error("%s The run goes on without it (on_save_error='continue').", error)
 
@@ -289,8 +308,6 @@ def fit(
         try:
             run.log.say(_opening(setup))
             run.train()
-            if run.evaluation is None and not stop.requested:
-                run.evaluate()
             run.log.say(run.meter.verdict())
         finally:
             run.close()
