@@ -82,11 +82,6 @@ def saved_config(workdir: pathlib.Path | epath.Path) -> tuple[TrainConfig, tuple
       ValueError: where its `config.json` is not one that `fit` wrote.
     """
     record = read_config(workdir)
-    if not isinstance(record, dict) or not {"config", "class_names"} <= record.keys():
-        raise ValueError(
-            f"{workdir / 'config.json'} has no config and class_names: it was not written by "
-            "train.py. Give the folder of a run."
-        )
     return from_dict(record["config"]), tuple(record["class_names"])
 
 
