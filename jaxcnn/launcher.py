@@ -33,31 +33,47 @@ def process_commands(
       command: a script and its arguments; `.py` files run under this Python.
       port: of the coordinator, on the loopback interface.
       environ: what all of them get.
-      devices: of each process: so many CPU devices, or the process's share of the GPUs; None
-        leaves each process what it finds.
+      devices: of each process: so many CPU devices, or the process's share of the GPUs, of those
+        in `CUDA_VISIBLE_DEVICES` where it is set; None leaves each process what it finds.
 
     Raises:
-      ValueError: no process, or nothing to run.
+      ValueError: no process, nothing to run, or too few GPUs.
     """
     if count < 1:
         raise ValueError(f"N={count}: at least one process is needed.")
     if not command:
         raise ValueError("Nothing to run: launch.py N -- train.py CONFIG ...")
     python = [sys.executable] if command[0].endswith(".py") else []
+    gpus = _gpus(environ, count * (devices or 0))
     made = []
     for i in range(count):
         own = dict(environ, PYTHONUNBUFFERED="1")
         if devices is not None:
             own["JAX_NUM_CPU_DEVICES"] = str(devices)
-            own["CUDA_VISIBLE_DEVICES"] = ",".join(
-                str(d) for d in range(i * devices, (i + 1) * devices)
-            )
+            if gpus:
+                own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[i * devices : (i + 1) * devices])
         arguments = [
             *("--coordinator", f"127.0.0.1:{port}"),
             *("--num-processes", str(count), "--process-id", str(i)),
         ]
         made.append(([*python, *command, *arguments], own))
     return made
+
+
+def _gpus(environ: Mapping[str, str], needed: int) -> list[str]:
+    """The GPUs to share out, by number or UUID; none where they are hidden or not asked for."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(d) for d in range(needed)]
+    if visible in ("", "-1") or environ.get("JAX_PLATFORMS") == "cpu":
+        return []
+    gpus = visible.split(",")
+    if len(gpus) < needed:
+        raise ValueError(
+            f"CUDA_VISIBLE_DEVICES={visible} has {len(gpus)} GPUs, and N x D are {needed}: start "
+            "fewer processes, give each fewer devices, or unset it."
+        )
+    return gpus
 
 
 def launch(count: int, command: Sequence[str], *, devices: int | None = None) -> int:
@@ -71,35 +87,26 @@ def launch(count: int, command: Sequence[str], *, devices: int | None = None) ->
     """
     commands = process_commands(count, command, free_port(), os.environ, devices)
     started: list[subprocess.Popen[str]] = []
-    # Sessions of their own: Ctrl-C on a terminal would reach them twice otherwise.
-    for arguments, environ in commands:
-        started.append(
-            subprocess.Popen(
-                arguments,
-                env=environ,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        )
+    readers: list[threading.Thread] = []
+    received: list[int] = []
+    lock = threading.Lock()
 
     def forward(number: int, frame: object) -> None:
+        received.append(number)
         for process in started:
             if process.poll() is None:
                 process.send_signal(number)
 
     previous = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
-    lock = threading.Lock()
-    readers = [
-        threading.Thread(target=_copy, args=(process, i, sys.stdout, lock), daemon=True)
-        for i, process in enumerate(started)
-    ]
-    for reader in readers:
-        reader.start()
     try:
+        for i, (arguments, environ) in enumerate(commands):
+            started.append(_start(arguments, environ))
+            readers.append(
+                threading.Thread(target=_copy, args=(started[i], i, sys.stdout, lock), daemon=True)
+            )
+            readers[i].start()
+            if received:  # before all were there to be told
+                return 128 + received[0]
         return _wait(started)
     finally:
         for process in started:
@@ -109,6 +116,20 @@ def launch(count: int, command: Sequence[str], *, devices: int | None = None) ->
             reader.join(5)
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _start(arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        # A session of its own: Ctrl-C on a terminal would reach it twice otherwise.
+        start_new_session=True,
+    )
 
 
 def _copy(process: subprocess.Popen[str], i: int, out: TextIO, lock: threading.Lock) -> None:

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from jaxcnn import launcher
 from jaxcnn.launcher import process_commands
 from jaxcnn.processes import ProcessOptions, find_launcher
 
@@ -62,6 +63,45 @@ def test_each_process_gets_its_number_and_its_devices():
         process_commands(0, ["x.py"], 5, {}, None)
     with pytest.raises(ValueError, match="Nothing to run"):
         process_commands(1, [], 5, {}, None)
+
+
+def test_the_devices_are_those_of_cuda_visible_devices():
+    def given(visible, devices=2, **environ):
+        environ["CUDA_VISIBLE_DEVICES"] = visible
+        made = process_commands(2, ["x.py"], 5, environ, devices)
+        return [own["CUDA_VISIBLE_DEVICES"] for _, own in made]
+
+    assert given("4,5,6,7") == ["4,5", "6,7"]
+    assert given("MIG-a,MIG-b,MIG-c", devices=1) == ["MIG-a", "MIG-b"]
+    assert given("4", devices=None) == ["4", "4"]
+    assert given("4", JAX_PLATFORMS="cpu") == ["4", "4"]
+    assert given("") == ["", ""] and given("-1") == ["-1", "-1"]
+    with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES=4,5,6 has 3 GPUs, and N x D are 4"):
+        given("4,5,6")
+
+
+@pytest.mark.parametrize("fault", ["signal", "no process"])
+def test_what_was_started_before_all_were_is_ended(monkeypatch, fault):
+    started, start = [], launcher._start
+
+    def faulty(*arguments):
+        if started and fault == "no process":
+            raise BlockingIOError("no more processes")
+        started.append(start(*arguments))
+        if fault == "signal":
+            signal.raise_signal(signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(launcher, "_start", faulty)
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    if fault == "signal":
+        assert launcher.launch(2, ["sh", "-c", "exec sleep 100"]) == 128 + signal.SIGTERM
+    else:
+        with pytest.raises(BlockingIOError):
+            launcher.launch(2, ["sh", "-c", "exec sleep 100"])
+    (process,) = started
+    assert process.wait(5) == -signal.SIGKILL
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
 
 
 def _launch(count: int, program: str, tmp_path: pathlib.Path) -> subprocess.Popen[str]:
