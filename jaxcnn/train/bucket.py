@@ -36,7 +36,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
-        self.local = pathlib.Path(path).resolve()
+        self.local = pathlib.Path(path).expanduser().resolve()
         self.checkpoints = str(self.local / "checkpoints")
 
     def claim(self) -> contextlib.AbstractContextManager[Owner]:

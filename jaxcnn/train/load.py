@@ -71,9 +71,11 @@ def load_network(
     Raises:
       ValueError, OSError: no network can be made of it; says what is missing.
     """
-    folder = pathlib.Path(source)
     if os.fspath(source).startswith(buckets.SCHEME):
         return _as_asked(load_run(source, checkpoint), model, preprocess)
+    if os.fspath(source).startswith("hf:"):
+        return _load_weights(source, model, preprocess)
+    folder = pathlib.Path(source).expanduser()
     if (folder / "config.json").is_file() and (folder / "checkpoints").is_dir():
         return _as_asked(load_run(folder, checkpoint), model, preprocess)
     if folder.is_dir() and not (folder / weights.hub.WEIGHTS).is_file():
@@ -81,12 +83,12 @@ def load_network(
             f"{folder} is no run's folder (it has no config.json with checkpoints) and has no "
             f"{weights.hub.WEIGHTS}; give what train.py wrote to, or a file of weights."
         )
-    if not folder.exists() and not str(source).startswith("hf:"):
+    if not folder.exists():
         raise FileNotFoundError(
             f"{folder} does not exist; give the folder of a run, a .safetensors or .npz file, or "
             "hf://OWNER/NAME."
         )
-    return _load_weights(source, model, preprocess)
+    return _load_weights(folder, model, preprocess)
 
 
 def _as_asked(run: Network, model: str | None, preprocess: Preprocess | None) -> Network:

@@ -10,6 +10,7 @@ import pytest
 import jaxcnn
 from jaxcnn import Preprocess, weights
 from jaxcnn.train import fit
+from jaxcnn.train.bucket import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,13 @@ def test_a_run_gives_its_last_state_and_the_names_of_its_classes(run):
         jax.tree.leaves(network.variables), jax.tree.leaves(result.state.variables), strict=True
     ):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_run_in_the_home_is_written_and_read_there(run, monkeypatch):
+    folder, _ = run
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert RunFolder(f"~/{folder.name}").local == folder
+    assert jaxcnn.load_network(f"~/{folder.name}").step == 12
 
 
 def test_a_run_of_another_network_than_the_one_named_is_an_error(run):
