@@ -124,8 +124,7 @@ def draw_pictures(
     if form not in FORMATS:
         raise ValueError(f"There is no format {form!r}; there are {', '.join(FORMATS)}.")
     if subject.layer:
-        shape = (1, *subject.preprocess.image_size, subject.preprocess.channels)
-        Program(*subject.network, np.empty(shape)).shape(subject.layer)
+        _channels(subject)
     for name in only or KINDS:
         kind = KINDS[name]
         reason = "" if only else _left_out(kind, subject)
@@ -138,6 +137,12 @@ def draw_pictures(
                 raise
             reason = str(error)
         yield name, reason or path
+
+
+def _channels(subject: Subject) -> int:
+    """Channels of the layer that was asked for; raises ValueError where there is no such layer."""
+    shape = (1, *subject.preprocess.image_size, subject.preprocess.channels)
+    return Program(*subject.network, np.empty(shape)).shape(subject.layer or "")[-1]
 
 
 def _left_out(kind: Kind, subject: Subject) -> str:
@@ -191,10 +196,10 @@ def _receptive(subject: Subject, path: pathlib.Path) -> None:
 
 
 def _maximize(subject: Subject, path: pathlib.Path) -> None:
+    channels = [subject.classes or 0]
     if subject.layer or subject.classes is None:
-        channels = list(range(min(_MOST_CLASSES, len(subject.class_names))))
-    else:
-        channels = [subject.classes]
+        total = _channels(subject) if subject.layer else len(subject.class_names)
+        channels = list(range(min(_MOST_CLASSES, total)))
     result = maximize(
         *subject.network, subject.preprocess, channels, layer=subject.layer, ascent=subject.ascent
     )

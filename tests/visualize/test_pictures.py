@@ -78,6 +78,16 @@ def test_what_a_network_cannot_show_is_left_out_with_the_reason(untrained, tmp_p
         list(draw_pictures(untrained, tmp_path, ["cam"]))
 
 
+def test_of_a_layer_with_fewer_channels_than_classes_all_are_maximized(draw, tmp_path, is_picture):
+    model, variables = draw("lenet5", (32, 32, 1))
+    preprocess = Preprocess((32, 32), 1, (0.5,), (0.5,))
+    names = list("0123456789")
+    subject = Subject("lenet5", model, variables, preprocess, names, layer="stage1")
+    subject = dataclasses.replace(subject, ascent=Ascent(steps=2))
+    ((_, path),) = draw_pictures(subject, tmp_path, ["maximize"])
+    is_picture(path)
+
+
 def test_photos_are_needed_where_they_are_shown(untrained, tmp_path):
     bare = dataclasses.replace(untrained, photos=None)
     found = dict(draw_pictures(bare, tmp_path))
