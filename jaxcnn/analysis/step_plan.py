@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.analysis.host_memory import available_bytes
 from jaxcnn.analysis.memory import (
     CompiledMemory,
     MemoryPlan,
@@ -138,12 +138,13 @@ def plan(
       arguments: the step's arguments as shapes, for a global batch size.
       compile: ask XLA too. Compiling takes seconds to a minute.
       limit: bytes of a device; default: what the device at hand says, and on a CPU the memory
-        that the system has available.
+        that the system has available, within the limit of a container or a job.
       multiple: what a batch must divide by; default: `devices`.
       most: no larger batch is looked for.
 
     Raises:
-      ValueError: a batch that the devices don't divide, or a module without an image size.
+      ValueError: a batch that the devices don't divide, a module without an image size, or a
+        machine that does not say what it has.
       TraceError: a module that cannot be traced in training mode.
     """
     model, image_size, channels = _resolve(model, image_size, channels)
@@ -166,8 +167,10 @@ def plan(
         return compiled_memory(step, *arguments(batch))
 
     compiled = measure(batch_size)
-    best = _largest_measured(memory, compiled, room.bytes, whole, lambda n: measure(n).total)
-    return Plan(memory, compiled, room, best, measured=True)
+    best, measured = _largest_measured(
+        memory, compiled, room.bytes, whole, lambda n: measure(n).total
+    )
+    return Plan(memory, compiled, room, best, measured)
 
 
 def _largest_measured(
@@ -176,15 +179,21 @@ def _largest_measured(
     room: int,
     whole: Callable[[int], int],
     measure: Callable[[int], int],
-) -> int:
-    """The largest batch whose compiled step fits, in at most two more compilations."""
+) -> tuple[int, bool]:
+    """The largest batch whose step fits, in at most three more compilations.
+
+    And whether it was compiled: 0 is what the formula leaves, or none of the compiled ones fitted.
+    """
     # What XLA needs for one more example is known better from one compilation than by formula.
     spare = max(1, compiled.total - memory.fixed - memory.batch)
-    guess = whole(largest_batch(dataclasses.replace(memory, activations=spare), room))
-    for best in (guess, whole(int(guess * 0.9))):
-        if best > memory.batch_size and measure(best) <= room:
-            return best
-    return memory.batch_size if compiled.total <= room else min(guess, memory.batch_size)
+    guess = largest_batch(dataclasses.replace(memory, activations=spare), room)
+    fits = memory.batch_size if compiled.total <= room else 0
+    if not fits:
+        guess = min(guess, memory.batch_size - 1)
+    for best in dict.fromkeys(whole(int(guess * share)) for share in (1, 0.9, 0.5)):
+        if best > fits and measure(best) <= room:
+            return best, True
+    return fits, fits > 0
 
 
 def _resolve(
@@ -208,7 +217,12 @@ def _limit(given: int | None) -> Limit:
     found = device_bytes()
     if found is not None:
         return Limit(found, "as the device says")
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = available_bytes()
+    if available is None:
+        raise ValueError(
+            "This machine does not say how much memory is available; give limit=BYTES, or "
+            "--plan-memory GB."
+        )
     return Limit(available, "memory of this machine that is available now")
 
 

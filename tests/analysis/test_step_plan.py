@@ -8,7 +8,8 @@ import pytest
 from flax import linen as nn
 
 import jaxcnn
-from jaxcnn.analysis import memory_plan, plan
+from jaxcnn.analysis import CompiledMemory, memory_plan, plan
+from jaxcnn.analysis.host_memory import available_bytes
 from jaxcnn.analysis.step_plan import _sgd
 
 
@@ -30,6 +31,63 @@ def test_the_compiler_s_account_decides_what_fits():
     assert 0.5 < found.compiled.total / found.memory.total < 2
     assert 64 < found.largest_batch < 200_000_000 / (found.memory.per_example / 2)
     assert "XLA: total" in str(found) and "(compiled)" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("room", "bend", "best", "asked"),
+    [
+        (5_000_000, 2, 443, [64, 493, 443]),  # 493 by what an example of the first step needs
+        (650_000, 2, 64, [64]),
+        (300_000, -20, 30, [64, 34, 30]),
+        (300_000, 2, 29, [64, 29]),
+        (-1, 2, 0, [64]),
+    ],
+)
+def test_a_batch_that_is_called_compiled_was_compiled_and_fits(
+    monkeypatch, room, bend, best, asked
+):
+    """Of a step that needs somewhat more, or less, than in proportion to its images."""
+    compiled = []
+    fixed = plan("mlp", batch_size=64, limit=1, compile=False).memory.fixed
+
+    def memory(step, batch):
+        compiled.append(batch)
+        return CompiledMemory(0, 0, fixed + 10_000 * batch + bend * batch**2, 0, 0)
+
+    monkeypatch.setattr("jaxcnn.analysis.step_plan.compiled_memory", memory)
+    limit = fixed + room
+    found = plan("mlp", batch_size=64, limit=limit, step=len, arguments=lambda batch: (batch,))
+    assert compiled == asked
+    assert (found.largest_batch, found.measured) == (best, best > 0)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_is_available_is_the_least_of_the_machine_s_and_the_group_s(tmp_path, version):
+    assert available_bytes(tmp_path) is None  # macOS has none of the files
+    proc, groups = tmp_path / "proc", tmp_path / "sys/fs/cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemFree:  100 kB\nMemAvailable:  9000 kB\n")
+    assert available_bytes(tmp_path) == 9_216_000
+    if version == 2:
+        group, names, cached = groups / "job/step", ("memory.max", "memory.current"), ""
+        (proc / "self/cgroup").write_text("0::/job/step\n")
+    else:
+        group, cached = groups / "memory/job/step", "total_"
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        (proc / "self/cgroup").write_text("9:cpu,cpuacct:/\n4:memory:/job/step\n0::/\n")
+    group.mkdir(parents=True)
+    for folder, limit in ((group, "max"), (group.parent, "5000000")):
+        (folder / names[0]).write_text(limit + "\n")
+        (folder / names[1]).write_text("2000000\n")
+        (folder / "memory.stat").write_text(f"anon 7\n{cached}inactive_file 500000\n")
+    assert available_bytes(tmp_path) == 3_500_000
+
+
+def test_a_machine_that_does_not_say_what_it_has_is_asked_for(monkeypatch):
+    monkeypatch.setattr("jaxcnn.analysis.step_plan.available_bytes", lambda: None)
+    monkeypatch.setattr("jaxcnn.analysis.step_plan.device_bytes", lambda: None)
+    with pytest.raises(ValueError, match=r"give limit=BYTES, or --plan-memory GB"):
+        plan("mlp", batch_size=8, compile=False)
 
 
 class TwoHeads(nn.Module):
