@@ -2,8 +2,9 @@
 
 Trains a short run of the config twice on this machine: once straight, once killed by SIGKILL in the
 middle and started again. Compares parameters, statistics, optimizer, moving average, keys and the
-examples of every step, bit for bit. Exit codes: 0 equal, 1 something differs (the first difference
-is named), 2 something to correct.
+examples of every step, bit for bit; with steps_per_dispatch=K, whose blocks show no batch, all but
+the examples. Exit codes: 0 equal, 1 something differs (the first difference is named), 2 something
+to correct.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def main(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("config", help="a name in configs/, or a .py file")
-    parser.add_argument("--steps", type=int, default=12, help="length of the two runs (12)")
+    parser.add_argument(
+        "--steps", type=int, default=12, help="length of the two runs (12), in dispatches"
+    )
     parser.add_argument("--folder", type=pathlib.Path, help="default: runs/verify_resume/CONFIG")
     known, rest = parser.parse_known_args(arguments)
     if known.steps < 4:
@@ -35,13 +38,17 @@ def main(arguments: list[str]) -> int:
     config = command_line.parse_config(
         known.config, rest, usage=f"verify_resume.py {known.config} [--steps N]"
     )
-    config = prove.shortened(config, known.steps, every=max(1, known.steps // 6))
+    size = config.steps_per_dispatch
+    every = max(1, known.steps // 6)
+    config = prove.shortened(config, known.steps * size, every=every * size)
     name = pathlib.Path(known.config).stem
     folder = (known.folder or pathlib.Path("runs", "verify_resume", name)).resolve()
     command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--run"]
-    wrong = prove.prove(config, folder, command, kill_at=known.steps // 3, say=print)
+    kill_at = known.steps // 3 * size
+    wrong = prove.prove(config, folder, command, kill_at=kill_at, say=print)
     if not wrong:
-        print("equal: every array of the state, and the examples of every step")
+        examples = ", and the examples of every step" if size == 1 else ""
+        print(f"equal: every array of the state{examples}")
         return 0
     print(f"DIFFERENT in {len(wrong)} places, the first is\n  {wrong[0]}")
     for line in wrong[1:10]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -11,6 +12,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxcnn.train.dispatch import Dispatcher
+from jaxcnn.train.prove import run_once, shortened
 from jaxcnn.train.verify import digest, example_differences, state_differences
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "verify_resume.py"
@@ -57,17 +60,33 @@ def test_repeated_steps_must_show_the_same_examples(tmp_path):
     ]
 
 
+def test_the_run_of_the_proof_dispatches_its_steps_as_the_user_s_does(
+    tiny_config, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(tiny_config, steps_per_dispatch=2, num_devices=1)
+    counts, advance = [], Dispatcher.advance
+
+    def noted(self, state, step):
+        done = advance(self, state, step)
+        counts.append(done[-1])
+        return done
+
+    monkeypatch.setattr(Dispatcher, "advance", noted)
+    run_once(shortened(config, 8, 4), tmp_path)
+    assert counts == [2, 2, 2, 2]
+
+
 @pytest.mark.slow
-def test_a_resume_is_proved_by_a_real_kill(tmp_path):
+@pytest.mark.parametrize(
+    ("size", "equal"), [(1, "state, and the examples of every step"), (5, "state")]
+)
+def test_a_resume_is_proved_by_a_real_kill(tmp_path, size, equal):
     command = [
-        sys.executable,
-        str(SCRIPT),
-        "digits_mlp",
-        "--folder",
-        str(tmp_path),
-        "--steps",
-        "12",
+        *(sys.executable, str(SCRIPT), "digits_mlp", "--steps", "12"),
+        *("--folder", str(tmp_path), "--steps-per-dispatch", str(size)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "killed by SIGKILL" in done.stdout and "equal: every array" in done.stdout
+    assert (
+        "killed by SIGKILL" in done.stdout and f"equal: every array of the {equal}\n" in done.stdout
+    )
