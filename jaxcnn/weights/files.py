@@ -101,22 +101,36 @@ def save(
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays by name to a `.safetensors` or `.npz` file; whole, or not at all."""
+    """Writes arrays by name to a `.safetensors` or `.npz` file; whole, or not at all.
+
+    An npz has no bfloat16: there its values are widened to float32.
+
+    Raises:
+      WeightsError: another ending, no such folder, or an array of Python objects.
+    """
     target = pathlib.Path(path)
     if not target.parent.is_dir():
         raise WeightsError(f"{target}: there is no folder {target.parent}; make it first.")
+    objects = [name for name, value in arrays.items() if np.asarray(value).dtype.hasobject]
+    if objects:
+        raise WeightsError(f"{objects[0]} holds Python objects; weights are arrays of numbers.")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         if target.suffix == ".safetensors":
             safetensors.numpy.save_file(dict(arrays), temporary)
         elif target.suffix == ".npz":
+            members: dict[str, Any] = {name: _for_npz(value) for name, value in arrays.items()}
             with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **dict(arrays))
+                np.savez(file, **members)  # NumPy 2.0 would store allow_pickle as an array
         else:
             raise WeightsError(f"{target}: the ending must be .safetensors or .npz.")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _for_npz(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -140,15 +154,28 @@ def _open(path: pathlib.Path) -> Iterator[Opened]:
     openers = {".safetensors": _open_safetensors, ".npz": _open_npz}
     if path.suffix not in openers:
         raise WeightsError(
-            f"{path}: only .safetensors and .npz are read. A .pth, .pt or .bin file holds a "
-            "pickle, which can run code when it is opened; scripts/convert_weights.py turns it "
-            "into safetensors where PyTorch is installed."
+            f"{path}: only .safetensors and .npz are read. A .pth, .pt, .th, .bin, .ckpt or .tar "
+            "file holds a pickle, which can run code when it is opened; scripts/convert_weights.py "
+            "turns it into safetensors where PyTorch is installed."
         )
+    with contextlib.ExitStack() as stack:
+        with _named(path):
+            headers, get = stack.enter_context(openers[path.suffix](path))
+            _check_total(path, headers)
+
+        def get_named(name: str) -> np.ndarray:
+            with _named(path):
+                return get(name)
+
+        yield headers, get_named
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Gives the many errors of damaged files one type and the file's name."""
     damage = (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError)
     try:
-        with openers[path.suffix](path) as (headers, get):
-            _check_total(path, headers)
-            yield headers, get
+        yield
     except (*damage, NotImplementedError, RuntimeError) as error:
         raise WeightsError(f"{path} is damaged or no {path.suffix} file: {error}") from error
 

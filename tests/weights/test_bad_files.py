@@ -9,12 +9,14 @@ import struct
 import tracemalloc
 import zipfile
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
 
 from jaxcnn.models.cifar_resnet import CifarResNet, Spec
-from jaxcnn.weights import WeightsError, load, names, read, write
+from jaxcnn.weights import WeightsError, from_torch, load, names, read, save, write
 
 MODEL = CifarResNet(spec=Spec(8, "B"))
 
@@ -118,7 +120,46 @@ def test_weights_that_are_no_floats_are_named(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "net.npz"
     write(path, {"a": np.zeros(3)})
-    with pytest.raises(ValueError):
+    with pytest.raises(WeightsError, match="a holds Python objects"):
         write(path, {"a": np.array([{}], dtype=object)})
     np.testing.assert_array_equal(read(path)["a"], np.zeros(3))
     assert [p.name for p in tmp_path.iterdir()] == ["net.npz"]
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_an_error_of_the_device_is_not_the_files(ending, tmp_path, monkeypatch):
+    path = tmp_path / f"net.{ending}"
+    write(path, {key: recipe.tensor(key, shape) for key, shape in names(MODEL).items()})
+
+    def no_backend(*args):
+        raise RuntimeError("Unable to initialize backend")
+
+    monkeypatch.setattr(jnp, "asarray", no_backend)
+    with pytest.raises(RuntimeError, match=r"^Unable to initialize backend$"):
+        load(path, MODEL)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_bfloat16_comes_back_bit_for_bit_from_either_format(ending, tmp_path):
+    path = tmp_path / f"net.{ending}"
+    model = MODEL.clone(param_dtype=jnp.bfloat16)
+    arrays = {key: recipe.tensor(key, shape) for key, shape in names(model).items()}
+    variables = from_torch(arrays, model)
+    save(path, variables, model)
+    for found, wanted in zip(
+        jax.tree.leaves(load(path, model)), jax.tree.leaves(variables), strict=True
+    ):
+        assert found.dtype == wanted.dtype and found.tobytes() == wanted.tobytes()
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} >= {jnp.dtype(jnp.bfloat16)}
+
+
+def test_an_npz_holds_the_arrays_alone_under_every_numpy(tmp_path, monkeypatch):
+    def savez_of_numpy_2_0(file, **arrays):
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, value in arrays.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asanyarray(value))
+
+    monkeypatch.setattr(np, "savez", savez_of_numpy_2_0)
+    write(tmp_path / "net.npz", {"a": np.arange(3.0)})
+    assert read(tmp_path / "net.npz").keys() == {"a"}
