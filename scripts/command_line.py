@@ -286,6 +286,15 @@ def read_photos(paths: list[pathlib.Path], preprocess):
     return np.stack(photos) if photos else None
 
 
+def image_size(text: str) -> int | tuple[int, int]:
+    """224, or 224x160 as height x width."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give 224, or 224x160.")
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
 def checkpoint(text: str) -> str | int:
     """`last`, `best`, or a step."""
     if text in ("last", "best"):

@@ -3,8 +3,9 @@
 python scripts/convert_weights.py resnet50.pth resnet50.safetensors --model resnet50
 python scripts/convert_weights.py hf://timm/vgg16.tv_in1k vgg16.npz --model vgg16 --to torch
 
-A .pth, .pt, .bin or .ckpt holds a pickle. It is opened here and nowhere else, by torch.load with
-weights_only=True, which needs PyTorch. With --model every name and shape is checked.
+A .pth, .pt, .th, .bin, .ckpt or .tar holds a pickle. It is opened here and nowhere else, by
+torch.load with weights_only=True, which needs PyTorch. With --model all names and shapes
+are checked.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import command_line
 
-PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+PICKLES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 # Where training scripts put the state dict in what they save.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
@@ -38,8 +39,11 @@ def main(arguments: list[str]) -> int:
     arrays = strip(arrays, options.strip)
     if options.model:
         model = create_model(options.model, **dict(options.set or ()))
-        variables = from_torch(arrays, model, keep_counters=True, ignore=options.ignore)
-        arrays = to_torch(variables, model, naming=options.to or "torch")
+        size = options.image_size
+        variables = from_torch(
+            arrays, model, image_size=size, keep_counters=True, ignore=options.ignore
+        )
+        arrays = to_torch(variables, model, naming=options.to or "torch", image_size=size)
     write(options.target, arrays)
     written = describe(options.target)
     size = written.path.stat().st_size
@@ -60,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
         type=field,
         metavar="FIELD=VALUE",
         help="a field of the network, such as num_classes=10 or aux_heads=False; may be repeated",
+    )
+    parse.add_argument(
+        "--image-size",
+        type=command_line.image_size,
+        metavar="N or HxW",
+        help="with --model: of the images that the weights are for (mlp, lenet5); the network's",
     )
     parse.add_argument(
         "--to",

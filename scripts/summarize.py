@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("model", nargs="?", metavar="MODEL", help="a name; a wrong one lists near")
     parse.add_argument("--compare", nargs="+", metavar="MODEL", help="networks side by side")
-    parse.add_argument("--image-size", type=image_size, metavar="N or HxW", help="its own")
+    parse.add_argument(
+        "--image-size", type=command_line.image_size, metavar="N or HxW", help="its own"
+    )
     parse.add_argument("--batch-size", type=int, default=1, help="images at once (1)")
     parse.add_argument("--channels", type=int, help="of the images (the network's own)")
     parse.add_argument("--num-classes", type=int, help="outputs (the network's own; 0: no head)")
@@ -41,15 +43,6 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("-o", "--output", type=pathlib.Path, metavar="FILE", help="stdout")
     parse.add_argument("--width", type=int, help="columns of text (the terminal's)")
     return parse
-
-
-def image_size(text: str) -> int | tuple[int, int]:
-    """224, or 224x160 as height x width."""
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give 224, or 224x160.")
-    numbers = [int(part) for part in parts]
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def _style(output: pathlib.Path | None) -> str:

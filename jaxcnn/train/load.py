@@ -66,7 +66,7 @@ def load_network(
         names an architecture of ours.
       checkpoint: of a run, as for `load_run`.
       preprocess: how an image becomes an input; default: the run's, the repository's, or for
-        bare weights the network's image size with ImageNet's mean and deviation.
+        bare weights the network's image size, with ImageNet's mean and deviation, or 0.5 if gray.
 
     Raises:
       ValueError, OSError: no network can be made of it; says what is missing.
@@ -104,26 +104,38 @@ def _load_weights(
     name = name or found.config.get("architecture")
     if name is None:
         raise ValueError(f"{source} does not say which network it is of; name it (--model NAME).")
-    info = model_info(name)
-    fields = weights.decided_fields(found.path, create_model(name))
-    model = create_model(name, **fields)
-    gray = info.channels == 1
-    default = Preprocess(
-        image_size=info.image_size,
-        channels=info.channels,
-        mean=(0.5,) if gray else IMAGENET_MEAN,
-        std=(0.5,) if gray else IMAGENET_STD,
-        # Networks of small images are trained on images that have the size already.
-        resize="shorter" if min(info.image_size) > 64 else "squash",
-    )
+    model = create_model(name, **weights.decided_fields(found.path, create_model(name)))
+    known = preprocess or found.preprocess
+    # A layer that reads flattened maps keeps its rows in an order that depends on the size.
+    size = known.image_size if known else None
+    variables = weights.load(found.path, model, image_size=size)
+    channels = weights.convert.image_channels(variables, model, size)
+    if channels not in ((known.channels,) if known else (1, 3)):
+        given = f"its preprocessing gives {known.channels}" if known else "a picture has 1 or 3"
+        raise ValueError(
+            f"{source} reads images of {channels} channels, and {given}; give preprocess= with as "
+            "many, or adapt the weights: jaxcnn.weights.load(path, model, in_channels=3)."
+        )
     return Network(
         name=name,
         model=model,
-        variables=weights.load(found.path, model),
-        preprocess=preprocess or found.preprocess or default,
-        class_names=_names(found.config.get("label_names"), fields["num_classes"]),
+        variables=variables,
+        preprocess=known or _default_preprocess(name, channels),
+        class_names=_names(found.config.get("label_names"), model.num_classes),
         source=str(source),
         sha256=found.sha256,
+    )
+
+
+def _default_preprocess(name: str, channels: int) -> Preprocess:
+    size = model_info(name).image_size
+    return Preprocess(
+        image_size=size,
+        channels=channels,
+        mean=(0.5,) if channels == 1 else IMAGENET_MEAN,
+        std=(0.5,) if channels == 1 else IMAGENET_STD,
+        # Networks of small images are trained on images that have the size already.
+        resize="shorter" if min(size) > 64 else "squash",
     )
 
 

@@ -46,8 +46,9 @@ def load_pretrained(
             "keep the old one by transfer.head=keep."
         )
     _compare_preprocessing(config, network)
+    size = network.preprocess.image_size
     variables = weights.from_torch(
-        weights.to_torch(network.variables, network.model, naming="jaxcnn"),
+        weights.to_torch(network.variables, network.model, naming="jaxcnn", image_size=size),
         model,
         image_size=config.data.image_size,
         in_channels=config.data.channels,

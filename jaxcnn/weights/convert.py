@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -94,7 +94,7 @@ def to_torch(
     flat = flatten_dict(jax.device_get(dict(variables)))
     kept = {path: value for path, value in flat.items() if path[0] == COUNTER}
     flat = {path: np.asarray(value) for path, value in flat.items() if path[0] != COUNTER}
-    check_variables(variables, model, size)
+    check_variables(variables, model, image_size)
 
     found = chosen.entries(flat)
     state_dict = {name: entry.to_theirs(flat[entry.path]) for name, entry in found.items()}
@@ -155,7 +155,8 @@ def assemble(
     size = _size(model, options.image_size)
     naming = _detect(described, model, size)
     table = tables(model, size)["torch"]
-    channels, first = _first(described, naming, table, model, size)
+    first = naming.name(("params", *table.first.split("/"), "kernel"))
+    channels = _channels(described.get(first), naming, model, options.image_size)
     ours = layout.shapes(model, size, channels)
     found = naming.entries(ours)
 
@@ -170,7 +171,7 @@ def assemble(
     unused = _unused(described, wanted, naming.counters(ours), replaced, options.ignore)
     problems = _mismatches(described, wanted) + [f"left over: {name}" for name in unused]
     if problems:
-        raise WeightsError(_report(problems, described, wanted, unused, naming, table, model))
+        raise WeightsError(_report(problems, described, wanted, unused, naming, model, size))
 
     flat: dict[Path, Any] = {}
     for name, entry in wanted.items():
@@ -249,15 +250,24 @@ def _detect(described: Mapping[str, Any], model: nn.Module, size: Size) -> Namin
     return max(_namings(model, size).values(), key=shared)
 
 
-def _first(
-    described: Mapping[str, Any], naming: Naming, table: Table, model: nn.Module, size: Size
-) -> tuple[int, str]:
-    """The image channels of the weights, and the name of the kernel that reads them."""
-    name = naming.name(("params", *table.first.split("/"), "kernel"))
-    channels = None
-    if name in described:
-        channels = layout.channels_of(tuple(described[name].shape), naming, size)
-    return channels or model.spec.channels, name
+def image_channels(
+    variables: Mapping[str, Any], model: nn.Module, image_size: int | Size | None = None
+) -> int:
+    """The channels of the images that the network's first layer reads."""
+    first = ("params", *tables(model, _size(model, image_size))["torch"].first.split("/"), "kernel")
+    return _channels(flatten_dict(dict(variables)).get(first), Naming(None), model, image_size)
+
+
+def _channels(kernel: Any, naming: Naming, model: nn.Module, image_size: int | Size | None) -> int:
+    """The image channels that a first kernel reads; the network's own where it cannot tell."""
+    if kernel is None:
+        return model.spec.channels
+    shape = tuple(kernel.shape)
+    found = layout.channels_of(shape, naming, _size(model, image_size))
+    # A flattened image that is neither gray nor RGB has another size, unless this one was named.
+    if len(shape) == 2 and image_size is None and found not in (1, 3):
+        return model.spec.channels
+    return found or model.spec.channels
 
 
 def _auxiliary(table: Table, entries: Mapping[str, Entry]) -> set[str]:
@@ -297,28 +307,31 @@ def _report(
     wanted: Mapping[str, Entry],
     unused: list[str],
     naming: Naming,
-    table: Table,
     model: nn.Module,
+    size: Size,
 ) -> str:
+    table = tables(model, size)["torch"]
     lines = [
         f"The weights do not fit {type(model).__name__}: {len(problems)} mismatches.",
         *problems,
     ]
-    heads = tuple(naming.prefix(head) for head in table.heads)
     others = [
         n
         for n, e in wanted.items()
-        if n.startswith(heads)
-        and n in described
-        and len(described[n].shape) == len(e.their_shape)
-        and tuple(described[n].shape) != e.their_shape
+        if n in described and tuple(described[n].shape) != e.their_shape
     ]
-    if others:
-        classes = described[others[0]].shape[-1 if naming.table is None else 0]
+    prefixes = tuple(naming.prefix(head) for head in table.heads)
+    heads = [
+        described[n].shape
+        for n in others
+        if n.startswith(prefixes) and len(described[n].shape) == len(wanted[n].their_shape)
+    ]
+    if heads:
         lines.append(
-            f"Another number of classes? num_classes={classes} fits the weights; "
-            "new_head=jax.random.key(0) starts that layer anew."
+            f"Another number of classes? num_classes={heads[0][-1 if naming.table is None else 0]} "
+            "fits the weights; new_head=jax.random.key(0) starts that layer anew."
         )
+    lines += _size_hint([wanted[n].path for n in others], model, size)
     auxiliary = _auxiliary(table, wanted)
     if auxiliary and auxiliary.isdisjoint(described):
         lines.append("The weights have no auxiliary heads: aux_heads=False leaves them out.")
@@ -328,6 +341,18 @@ def _report(
     if described and all(name.startswith("module.") for name in described):
         lines.append("Every key starts with 'module.' (DataParallel): take that off the names.")
     return "\n  ".join(lines)
+
+
+def _size_hint(paths: Iterable[Path], model: nn.Module, size: Size) -> list[str]:
+    """How to name the image size, if one of the arrays has a shape that depends on it."""
+    here, there = (tables(model, s)["torch"] for s in (size, (2 * size[0], 2 * size[1])))
+    modules = {"/".join(path[1:-1]) for path in paths}
+    if all(here.find(module) == there.find(module) for module in modules):
+        return []
+    return [
+        f"Images of another size than {size[0]} x {size[1]}? image_size=(height, width) names it; "
+        "load_network takes it from preprocess=, or from input_size in config.json."
+    ]
 
 
 def _fresh(
@@ -349,21 +374,16 @@ def check_variables(
     """Raises WeightsError, naming every mismatch, unless the variables are the network's."""
     size = _size(model, image_size)
     flat = {path: v for path, v in flatten_dict(dict(variables)).items() if path[0] != COUNTER}
-    table = tables(model, size)["torch"]
-    first = ("params", *table.first.split("/"), "kernel")
-    channels = None
-    if first in flat:
-        channels = layout.channels_of(tuple(flat[first].shape), Naming(None), size)
-    wanted = layout.shapes(model, size, channels or model.spec.channels)
+    wanted = layout.shapes(model, size, image_channels(variables, model, image_size))
     problems = [f"missing: {'/'.join(path)}" for path in wanted if path not in flat]
     problems += [f"left over: {'/'.join(path)}" for path in flat if path not in wanted]
+    others = [p for p, v in wanted.items() if p in flat and tuple(flat[p].shape) != v.shape]
     problems += [
-        f"shape of {'/'.join(path)}: {flat[path].shape}, the network's is {value.shape}"
-        for path, value in wanted.items()
-        if path in flat and tuple(flat[path].shape) != tuple(value.shape)
+        f"shape of {'/'.join(p)}: {flat[p].shape}, the network's is {wanted[p].shape}"
+        for p in others
     ]
     if problems:
-        text = "\n  ".join(problems)
+        text = "\n  ".join([*problems, *_size_hint(others, model, size)])
         raise WeightsError(
             f"The variables are not those of this {type(model).__name__}: {len(problems)} "
             f"mismatches.\n  {text}"

@@ -122,9 +122,11 @@ def shapes(model: nn.Module, image_size: Size, channels: int) -> dict[Path, Any]
 
 
 def channels_of(kernel_shape: tuple[int, ...], naming: Naming, image_size: Size) -> int | None:
-    """The image channels that the first kernel of a file reads; None for a shape of no kernel."""
+    """The image channels that the first kernel of a file reads; None if no such image fits it."""
     if len(kernel_shape) == 4:
         return kernel_shape[2 if naming.table is None else 1]
     if len(kernel_shape) == 2:
-        return kernel_shape[0 if naming.table is None else 1] // math.prod(image_size)
+        values = kernel_shape[0 if naming.table is None else 1]
+        channels, rest = divmod(values, math.prod(image_size))
+        return None if rest else channels
     return None

@@ -123,6 +123,22 @@ def test_namings_and_formats_there_and_back(script, tmp_path):
     _assert_same(read(third), wanted)
 
 
+def test_weights_for_another_image_size_are_converted_with_it(script, torch, tmp_path):
+    source, target, back = tmp_path / "net.th", tmp_path / "a.safetensors", tmp_path / "b.npz"
+    source.write_bytes(b"x")
+    model = create_model("mlp")
+    wanted = {n: recipe.tensor(n, s) for n, s in names(model, image_size=16).items()}
+    torch.content = {name: Tensor(value) for name, value in wanted.items()}
+    fields = ["--model", "mlp", "--image-size", "16"]
+    with pytest.raises(ValueError, match=r"another size than 8 x 8\? image_size="):
+        script.main([str(source), str(target), *fields[:2]])
+    script.main([str(source), str(target), *fields, "--to", "jaxcnn"])
+    ours = read(target)["params/dense1/kernel"]
+    np.testing.assert_array_equal(ours, wanted["dense1.weight"].T)  # gray: one channel to flatten
+    script.main([str(target), str(back), *fields])
+    _assert_same(read(back), wanted)
+
+
 def test_what_does_not_fit_is_refused_and_nothing_written(script, torch, state_dict, tmp_path):
     source, target = tmp_path / "net.pth", tmp_path / "net.safetensors"
     source.write_bytes(b"x")

@@ -14,8 +14,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from jaxcnn import weights
+from jaxcnn import Preprocess, weights
 from jaxcnn.models import create_model
+from jaxcnn.probe.head import save_folder
 from jaxcnn.train import DataConfig, TransferConfig, fit, load_run, plan
 from jaxcnn.train.config import from_dict, to_dict
 from jaxcnn.train.duration import steps
@@ -68,6 +69,19 @@ def test_a_run_that_freezes_resumes_exactly_and_is_loaded_as_any_other(tiny_conf
     for one, two in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
         if not jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
             np.testing.assert_array_equal(one, two)
+
+
+def test_a_run_starts_from_a_repository_for_the_same_image_size(tiny_config, tmp_path):
+    model, preprocess = create_model("lenet5"), Preprocess((28, 28), 1, (0.5,), (0.5,))
+    init = jax.jit(lambda: model.init(jax.random.key(3), np.zeros((1, 28, 28, 1)), train=False))
+    variables = init()
+    save_folder(tmp_path / "net", "lenet5", model, variables, preprocess, list("abcdefghij"))
+    data = dataclasses.replace(tiny_config.data, image_size=(28, 28), resize="squash")
+    config = dataclasses.replace(tiny_config, model="lenet5", data=data)
+    config = _with(config, weights=str(tmp_path / "net"), head="keep")
+    start = _params(prepare(config).initial_state().variables)
+    for name, value in _params(variables).items():
+        np.testing.assert_array_equal(start[name], value)
 
 
 def test_weights_of_a_file_are_adapted_to_the_channels_and_classes(tiny_config, tmp_path):
