@@ -93,7 +93,9 @@ class InputCase:
     @property
     def workers(self) -> int:
         """Threads of each side."""
-        return self.threads or self.cores or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity"):  # Linux: fewer where a job has a part of the machine
+            return self.threads or self.cores or len(os.sched_getaffinity(0))
+        return self.threads or self.cores or os.cpu_count() or 1
 
 
 def cores_for(rate: float, images_per_second: float, cores: int) -> int:

@@ -46,6 +46,14 @@ def test_a_case_says_what_is_wrong():
         measure(Case("lenet5", dataset="digits"), ("jaxcnn", "torch"))
 
 
+def test_an_input_uses_all_cores_where_the_system_has_no_affinities(monkeypatch):
+    assert InputCase("digits").workers == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert InputCase("digits").workers == 6
+    assert InputCase("digits", cores=2).workers == 2
+
+
 def test_ratios_are_of_rounds_that_were_taken_together():
     # The machine halves its speed after the first round; the ratio does not notice.
     ours = [{"seconds": s, "cpu_seconds": 2 * s} for s in (1.0, 2.0, 2.0)]
