@@ -58,7 +58,7 @@ def run(main: Callable[[list[str]], int]) -> None:
             print(f"error: another process ended: {error}", file=sys.stderr)
             code = 1
         else:
-            print(f"error: {_said(error)}", file=sys.stderr)
+            print(f"error: {said(error)}", file=sys.stderr)
             code = 2
     except KeyboardInterrupt:
         code = 130
@@ -72,7 +72,7 @@ def run(main: Callable[[list[str]], int]) -> None:
     sys.exit(code)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An error's text; of the system's own, the file first and what to do last."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         remedy = _REMEDIES.get(error.errno or 0)

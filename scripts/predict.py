@@ -1,8 +1,15 @@
-"""Name what is in images: python scripts/predict.py RUN_OR_WEIGHTS IMAGE... [--top 5]"""
+"""Name what is in images: python scripts/predict.py RUN_OR_WEIGHTS IMAGE... [--top 5]
+
+An image that cannot be read is named on stderr and the others are predicted; the exit code is
+then 2.
+"""
 
 from __future__ import annotations
 
+import argparse
 import pathlib
+import sys
+from collections.abc import Iterator
 
 import command_line
 import jax
@@ -12,9 +19,14 @@ import rich.table
 
 from jaxcnn.data.augment import normalize
 
+# Images in a batch: as many as fit any device, and few enough that the first results come soon.
+BATCH = 64
+
 
 def main(arguments: list[str]) -> int:
-    parser = command_line.Parser(description=__doc__)
+    parser = command_line.Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     command_line.add_network_arguments(parser)
     parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")
@@ -22,21 +34,51 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     command_line.check_at_least(options, "top", 1)
 
-    loaded = command_line.resized(command_line.load_network(options), options)
-    pixels = command_line.read_photos(options.images, loaded.preprocess)
-    inputs = normalize(pixels, loaded.preprocess.mean, loaded.preprocess.std)
-    logits = jax.jit(loaded.model.apply, static_argnames="train")(
-        loaded.variables, inputs, train=False
-    )
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    table = rich.table.Table("image", "class", "probability")
-    for path, row in zip(options.images, probabilities, strict=True):
-        best = np.argsort(-row, kind="stable")[: options.top]
+    network = command_line.resized(command_line.load_network(options), options)
+
+    @jax.jit
+    def predict(variables, pixels):
+        inputs = normalize(pixels, network.preprocess.mean, network.preprocess.std)
+        return jax.nn.softmax(network.model.apply(variables, inputs, train=False))
+
+    size = min(BATCH, len(options.images))
+    predicted = 0
+    for paths, photos in _batches(options.images, size, network.preprocess):
+        # The last batch is filled up, so that one program is compiled.
+        filled = np.zeros((size, *photos.shape[1:]), np.uint8)
+        filled[: len(photos)] = photos
+        rows = np.asarray(predict(network.variables, filled))[: len(photos)]
+        _show(paths, rows, network.class_names, options.top, header=predicted == 0)
+        predicted += len(paths)
+    return 0 if predicted == len(options.images) else 2
+
+
+def _batches(
+    images: list[pathlib.Path], size: int, preprocess
+) -> Iterator[tuple[list[pathlib.Path], np.ndarray]]:
+    """The images that can be read, so many at a time; the others are named on stderr."""
+    paths, photos = [], []
+    for path in images:
+        try:
+            photos.append(command_line.read_photos([path], preprocess)[0])
+            paths.append(path)
+        except (ValueError, OSError) as error:
+            print(f"error: {command_line.said(error)}", file=sys.stderr)
+        if len(paths) == size:
+            yield paths, np.stack(photos)
+            paths, photos = [], []
+    if paths:
+        yield paths, np.stack(photos)
+
+
+def _show(paths, probabilities: np.ndarray, names, top: int, *, header: bool) -> None:
+    table = rich.table.Table("image", "class", "probability", show_header=header)
+    for path, row in zip(paths, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:top]
         for place, c in enumerate(best):
             name = "" if place else str(path)
-            table.add_row(name, loaded.class_names[c], f"{row[c]:.2%}", end_section=c == best[-1])
+            table.add_row(name, names[c], f"{row[c]:.2%}", end_section=c == best[-1])
     rich.console.Console().print(table)
-    return 0
 
 
 if __name__ == "__main__":

@@ -158,6 +158,38 @@ def test_robustness_writes_every_ending_that_it_accepts(call, trained, tmp_path)
     assert (code, out) == (2, "") and "must be .png, .svg, .pdf" in err
 
 
+def test_prediction_of_many_images_names_the_bad_ones_and_goes_on(
+    call, trained, images, tmp_path, monkeypatch
+):
+    from jaxcnn.data import augment
+
+    files = sorted(images.glob("?/*.png"))
+    assert len(files) == 50
+    for number in (2, 3, 4, 5, 6):  # more than one batch
+        shutil.copytree(images / str(number), tmp_path / str(number))
+    files += [*sorted(tmp_path.glob("?/*.png")), tmp_path / "none.png"]
+    shapes = []
+    normalize = augment.normalize
+
+    def traced(x, *rest):
+        shapes.append(x.shape)
+        return normalize(x, *rest)
+
+    monkeypatch.setattr(augment, "normalize", traced)
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, err = call("predict", trained, *files, "--top", 2)
+    assert code == 2 and err.count("\n") == 3
+    for bad in (images / "3/2.png", tmp_path / "3/2.png", tmp_path / "none.png"):
+        assert f"error: {bad}: " in err
+    assert out.count("%") == 2 * 73 and out.count("probability") == 1
+    assert all(f"{path} " in out for path in files if f"{path}: " not in err)
+    assert shapes == [(64, 8, 8, 1)]  # one program
+    # Each image has the probabilities that it has alone.
+    last = [line for line in out.splitlines() if f"{tmp_path / '4/4.png'} " in line]
+    code, alone, _ = call("predict", trained, tmp_path / "4/4.png", "--top", 2)
+    assert code == 0 and last[0].split()[-2] in alone
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
