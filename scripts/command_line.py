@@ -84,7 +84,7 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a run on several processes: `start_processes` reads them."""
     group = parser.add_argument_group(
         "several processes",
-        "SLURM, Open MPI and TPU pods are found by themselves; scripts/launch.py gives these for "
+        "SLURM, Open MPI and TPU pods are found by themselves;\nscripts/launch.py gives these for "
         "a try on one machine.",
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
@@ -92,7 +92,11 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--process-id", type=int, metavar="I", help="of this process, from 0")
     group.add_argument("--bind", metavar="HOST", help="with a launcher: process 0's interface")
     group.add_argument(
-        "--heartbeat-seconds", type=int, default=100, metavar="S", help="silence that is death"
+        "--heartbeat-seconds",
+        type=int,
+        default=100,
+        metavar="S",
+        help="a process silent this long counts as dead (100)",
     )
 
 
@@ -153,7 +157,7 @@ def parse_config(name: str, arguments: list[str], *, usage: str, description: st
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
-        text = f"{_unboxed(said.getvalue())} {usage.split()[0]} {name} --help shows all fields."
+        text = f"{_unboxed(said.getvalue())} train.py {name} --help shows all fields."
         raise ValueError(text) from None
 
 

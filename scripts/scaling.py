@@ -16,6 +16,7 @@ import command_line
 
 from jaxcnn.benchmark import environment
 from jaxcnn.benchmark.scaling import efficiencies, measure_scaling, scaling_lines
+from jaxcnn.evaluation import Outputs
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +35,9 @@ def main(arguments: list[str]) -> int:
     config = command_line.parse_config(
         known.config, rest, usage=f"scaling.py {known.config} [--devices N ...]"
     )
+    outputs = Outputs()
+    if known.json:
+        outputs.check(known.json)
     points = measure_scaling(
         config, known.devices, batch=known.batch, steps=known.steps, rounds=known.rounds
     )
@@ -44,7 +48,8 @@ def main(arguments: list[str]) -> int:
             for point, share in zip(points, efficiencies(points), strict=True)
         ]
         record = environment() | {"config": known.config, "points": rows}
-        known.json.write_text(json.dumps(record, indent=2) + "\n")
+        outputs.add(known.json, json.dumps(record, indent=2) + "\n")
+    outputs.commit()
     return 0
 
 

@@ -26,17 +26,30 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workdir", help="a folder or gs://BUCKET/PATH (runs/CONFIG)")
     command_line.add_process_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    parser.add_argument("--plan-json", type=pathlib.Path, help="write the plan to this file too")
-    parser.add_argument("--plan-data", type=int, nargs=2, metavar=("EXAMPLES", "CLASSES"))
+    parser.add_argument(
+        "--plan-json", type=pathlib.Path, metavar="FILE", help="write the plan there too"
+    )
+    parser.add_argument(
+        "--plan-data",
+        type=int,
+        nargs=2,
+        metavar=("EXAMPLES", "CLASSES"),
+        help="of a split that is not here, to plan for",
+    )
     parser.add_argument("--plan-memory", type=float, metavar="GB", help="of the device planned for")
     parser.add_argument("--no-compile", action="store_true", help="plan by formula alone")
-    parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace so many")
+    parser.add_argument(
+        "--profile", type=int, default=0, metavar="STEPS", help="trace so many, for TensorBoard"
+    )
     known, rest = parser.parse_known_args(arguments)
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    if wants_help:
+        print(parser.format_help())
     if known.config is None or known.config.startswith("-"):
         names = ", ".join(sorted(p.stem for p in command_line.RECIPES.glob("*.py")))
-        if not {"-h", "--help"} & set(arguments):
+        if not wants_help:
             raise ValueError(f"Name a config first, one of {names}; --help shows how.")
-        print(f"{__doc__}\nConfigs: {names}\nFields: train.py CONFIG --help")
+        print(f"Configs: {names}\nFields: train.py CONFIG --help")
         return 0
     # Here, as the list of the configs needs none of it.
     from jaxcnn import processes
@@ -46,7 +59,7 @@ def main(arguments: list[str]) -> int:
         known.config,
         rest,
         usage=f"train.py {known.config} [--workdir DIR] [--dry-run]",
-        description=__doc__ or "",
+        description="The fields of the config, with their values now.",
     )
     if known.dry_run:
         return _dry_run(config, known)
@@ -61,10 +74,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _dry_run(config, options: argparse.Namespace) -> int:
+    from jaxcnn.evaluation import Outputs
     from jaxcnn.train import plan
 
     if options.plan_memory is not None and not options.plan_memory > 0:
         raise ValueError(f"--plan-memory {options.plan_memory:g}: give more than 0, in GB.")
+    outputs = Outputs()
+    if options.plan_json:
+        outputs.check(options.plan_json)
     found = plan(
         config,
         assume=tuple(options.plan_data) if options.plan_data else None,
@@ -73,7 +90,8 @@ def _dry_run(config, options: argparse.Namespace) -> int:
     )
     print(found)
     if options.plan_json:
-        options.plan_json.write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+        outputs.add(options.plan_json, json.dumps(found.to_dict(), indent=2) + "\n")
+    outputs.commit()
     return 0
 
 
