@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from jaxcnn.arguments import check_fields
+
 # Statistics of ImageNet's training pixels in [0, 1], as torchvision and timm use them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,6 +40,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if min(self.image_size) < 1:
             raise ValueError(f"image_size={self.image_size}: both sides must be at least 1 pixel.")
         if self.channels not in (1, 3):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxcnn.arguments import check_fields
 from jaxcnn.nn import BatchNorm
 
 Regime = Literal["all", "linear_probe", "top_layers", "patterns"]
@@ -54,6 +55,7 @@ class TransferConfig:
     full one."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "transfer.")
         frozen = self.regime != "all"
         if frozen and self.weights is None:
             raise ValueError(

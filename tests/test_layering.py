@@ -11,7 +11,10 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxcnn"
 
-# What each room may import besides itself and `preprocess`.
+# Rooms that all may import.
+SHARED = {"arguments", "preprocess"}
+
+# What each room may import besides itself and those.
 ALLOWED = {
     "nn": set(),
     "models": {"nn"},
@@ -27,6 +30,7 @@ ALLOWED = {
     "launcher": set(),
     "processes": set(),
     "parallel": {"processes"},
+    "arguments": set(),
     "preprocess": set(),
     "explore": {"nn", "models", "analysis", "filters", "visualize", "data"},
     "evaluation": {
@@ -68,7 +72,7 @@ def test_a_room_imports_only_what_it_may(room):
     files = [single] if single.exists() else sorted((PACKAGE / room).rglob("*.py"))
     assert files
     for path in files:
-        forbidden = _rooms_of(path) - ALLOWED[room] - {room, "preprocess"}
+        forbidden = _rooms_of(path) - ALLOWED[room] - SHARED - {room}
         assert not forbidden, f"{path.relative_to(PACKAGE)} imports {forbidden}"
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jaxcnn.arguments import check_fields
 from jaxcnn.data.augment import Augment
 from jaxcnn.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from jaxcnn.train.duration import Duration, DurationArg, epochs, steps
@@ -29,13 +27,6 @@ _AUGMENT_FIELDS = (
     "mixup",
     "cutmix",
 )
-
-
-def _check_finite(config: Any, prefix: str = "") -> None:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{prefix}{field.name}={value} must be finite.")
 
 
 def _at_least(name: str, value: float, low: float) -> None:
@@ -109,7 +100,7 @@ class DataConfig:
     """How many undecodable images are skipped and counted before the run stops."""
 
     def __post_init__(self) -> None:
-        _check_finite(self, "data.")
+        check_fields(self, "data.")
         _at_least("data.threads", self.threads, 1)
         _at_least("data.pad_crop", self.pad_crop, 0)
         _at_least("data.resident_mb", self.resident_mb, 0)
@@ -164,7 +155,7 @@ class OptimizerConfig:
     """Scale gradients down to this global norm."""
 
     def __post_init__(self) -> None:
-        _check_finite(self, "optimizer.")
+        check_fields(self, "optimizer.")
         for name in ("weight_decay", "warmup_from"):
             _at_least(f"optimizer.{name}", getattr(self, name), 0)
         for name in ("trust", "power"):
@@ -277,7 +268,7 @@ class TrainConfig:
     """Draw learning curves, confusion matrix and mistakes at the end."""
 
     def __post_init__(self) -> None:
-        _check_finite(self)
+        check_fields(self)
         for name in (
             "batch_size",
             "accumulate",
@@ -288,6 +279,11 @@ class TrainConfig:
             _at_least(name, getattr(self, name), 1)
         for name in ("seed", "max_skipped_steps", "watchdog_seconds"):
             _at_least(name, getattr(self, name), 0)
+        if "num_classes" in self.model_args:
+            raise ValueError(
+                f"model_args num_classes={self.model_args['num_classes']}: the dataset decides the "
+                "number of classes; leave it out."
+            )
         for name in ("length", "eval_every", "checkpoint_every", "log_every"):
             if getattr(self, name).amount <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be longer than 0.")
@@ -324,12 +320,17 @@ def from_dict(values: Mapping[str, Any], cls: type = TrainConfig) -> Any:
     ]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}.")
-    return cls(**{name: _typed(value, hints[name], name) for name, value in values.items()})
+    return cls(**{name: _read(value, hints[name]) for name, value in values.items()})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields that decide a result and differ between two configs, as `name: old -> new`."""
-    flat_old, flat_new = _flatten(old), _flatten(new)
+    """The fields that decide a result and differ between two configs, as `name: old -> new`.
+
+    Raises:
+      ValueError: as `from_dict`.
+    """
+    # An older config lacks fields that came later; such a run had what is now their default.
+    flat_old, flat_new = (_flatten(to_dict(from_dict(values))) for values in (old, new))
     return [
         f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
         for name in sorted(flat_old.keys() | flat_new.keys())
@@ -347,33 +348,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _typed(value: Any, hint: Any, name: str) -> Any:
-    """A JSON value as what a field holds; ValueError where it cannot be that."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+def _read(value: Any, hint: Any) -> Any:
+    """A JSON value as what a field of this type holds; as it is where it cannot be that."""
     if hint is Duration and isinstance(value, str):
         return Duration.parse(value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return from_dict(value, hint)
-    if kind is Literal and value in parts:
-        return value
-    if kind in (types.UnionType, typing.Union):
-        if value is None and type(None) in parts:
-            return None
-        for part in parts:
-            with contextlib.suppress(ValueError):
-                return _typed(value, part, name)
-    if kind is tuple and isinstance(value, list | tuple):
-        hints = parts[:1] * len(value) if parts[1:] == (...,) else parts
-        if len(hints) == len(value):
-            return tuple(_typed(v, h, name) for v, h in zip(value, hints, strict=True))
-    if kind is dict and isinstance(value, Mapping):
-        return {_typed(k, parts[0], name): _typed(v, parts[1], name) for k, v in value.items()}
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    if hint in (int, str, bool) and isinstance(value, hint):  # True may stand for 1
-        return value
-    wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
-    raise ValueError(f"{name}={value!r:.80} is not of the type {wanted}.")
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_read(v, typing.get_args(hint)[0]) for v in value)
+    return value
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxcnn.arguments import check_fields
+
 Unit = Literal["steps", "epochs", "examples"]
 
 
@@ -20,15 +22,14 @@ class Duration:
     unit: Unit
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.amount) and self.amount >= 0):
+        check_fields(self)
+        if self.amount < 0:
             raise ValueError(f"A duration of {self.amount} {self.unit}: it must be 0 or more.")
-        if self.unit not in ("steps", "epochs", "examples"):
-            raise ValueError(f"unit={self.unit!r}: use 'steps', 'epochs' or 'examples'.")
 
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Reads `500steps`, `2.5epochs` or `1e6examples`; a space before the unit is fine."""
-        match = re.fullmatch(r"\s*([0-9.]+(?:e\+?\d+)?)\s*(steps?|epochs?|examples?)\s*", text)
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*(steps?|epochs?|examples?)\s*", text)
         try:
             if match is None:
                 raise ValueError
@@ -47,7 +48,8 @@ class Duration:
         return math.ceil(examples / batch_size - 1e-9)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}" if self.amount < 1e6 else f"{self.amount}{self.unit}"
+        # All digits: epochs(2 / 3) read back must be as many steps.
+        return f"{float(self.amount)!r}".removesuffix(".0") + self.unit
 
 
 def steps(amount: float) -> Duration:

@@ -8,8 +8,17 @@ import pathlib
 
 import pytest
 
-from jaxcnn.train.config import OptimizerConfig, TrainConfig, differences, from_dict, to_dict
+from jaxcnn.preprocess import Preprocess
+from jaxcnn.train.config import (
+    DataConfig,
+    OptimizerConfig,
+    TrainConfig,
+    differences,
+    from_dict,
+    to_dict,
+)
 from jaxcnn.train.duration import Duration, epochs, examples, steps
+from jaxcnn.transfer import TransferConfig
 
 RECIPES = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 
@@ -26,6 +35,13 @@ def test_durations_become_steps_rounded_up(duration, expected):
 def test_durations_are_read_and_written(text):
     duration = Duration.parse(text)
     assert Duration.parse(str(duration)) == duration
+
+
+@pytest.mark.parametrize("amount", [2 / 3, 1e-7, 0.1 + 0.2, 1_281_167, 1e16, 1 / 3 * 1e7])
+def test_a_duration_is_read_back_as_it_was(amount):
+    assert Duration.parse(str(epochs(amount))) == epochs(amount)
+    assert Duration.parse(str(epochs(2 / 3))).to_steps(3840, batch_size=128) == 20
+    assert (str(steps(500)), str(examples(1e6))) == ("500steps", "1000000examples")
 
 
 @pytest.mark.parametrize("text", ["5", "5 weeks", "steps", "-1steps", "1.2.3steps", "nansteps"])
@@ -70,6 +86,39 @@ def test_values_that_cannot_work_are_refused(fields, message):
         TrainConfig(model="mlp", **fields)
 
 
+@pytest.mark.parametrize(
+    ("make", "fields", "message"),
+    [
+        (OptimizerConfig, {"name": "adam"}, "optimizer.name='adam' is not one of 'sgd', 'lars'"),
+        (OptimizerConfig, {"schedule": "cosin"}, "did you mean 'cosine'"),
+        (OptimizerConfig, {"decay": "none"}, "is not one of 'all', 'kernels'"),
+        (OptimizerConfig, {"milestones": [steps(5)]}, r"milestones=\[.* not of the type tuple"),
+        (OptimizerConfig, {"nesterov": 1}, "nesterov=1 is not of the type bool"),
+        (OptimizerConfig, {"learning_rate": float("nan")}, "learning_rate=nan must be finite"),
+        (DataConfig, {"resize": "crop"}, "data.resize='crop' is not one of"),
+        (DataConfig, {"interpolation": "lanczos"}, "is not one of 'bilinear', 'bicubic'"),
+        (DataConfig, {"image_size": (8, 8, 1)}, "image_size=.* is not of the type tuple"),
+        (TransferConfig, {"head": "fresh"}, "transfer.head='fresh' is not one of"),
+        (Preprocess, {"image_size": (8, 8), "interpolation": "cubic"}, "did you mean 'bicubic'"),
+        (Preprocess, {"image_size": (8.0, 8)}, "image_size=.* is not of the type tuple"),
+        (TrainConfig, {"model": "mlp", "batchnorm": "sync"}, "is not one of 'global', 'device'"),
+        (TrainConfig, {"model": "mlp", "accumulate_norm": "whole"}, "is not one of"),
+        (TrainConfig, {"model": "mlp", "on_save_error": "ignore"}, "is not one of"),
+        (TrainConfig, {"model": "mlp", "batch_size": 128.0}, "=128.0 is not of the type int"),
+        (TrainConfig, {"model": "mlp", "length": 10}, "length=10 is not of the type Duration"),
+        (TrainConfig, {"model": "mlp", "length": "10epochs"}, "is not of the type Duration"),
+        (TrainConfig, {"model": "mlp", "data": {}}, "data={} is not of the type DataConfig"),
+        (TrainConfig, {"model": "mlp", "model_args": {"norm": object()}}, "is not of the type"),
+        (TrainConfig, {"model": "mlp", "model_args": {"num_classes": 5}}, "leave it out"),
+        (Duration, {"amount": "5", "unit": "steps"}, "amount='5' is not of the type float"),
+        (Duration, {"amount": 5, "unit": "epoch"}, "did you mean 'epochs'"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_where_the_config_is_made(make, fields, message):
+    with pytest.raises(ValueError, match=message):
+        make(**fields)
+
+
 def test_optimizer_values_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match=r"momentum=1\.0 must lie"):
         OptimizerConfig(momentum=1.0)
@@ -88,3 +137,17 @@ def test_only_fields_that_decide_the_result_count_as_differences():
 def test_unknown_fields_of_a_saved_config_are_named():
     with pytest.raises(ValueError, match="TrainConfig has no field colour"):
         from_dict({"model": "mlp", "colour": 1})
+
+
+def test_a_run_of_an_older_version_had_the_defaults_of_fields_that_came_later():
+    config = TrainConfig(model="mlp", length=steps(7), seed=3)
+    old = to_dict(config)
+    del old["data"]["erase"], old["transfer"]
+    assert differences(old, to_dict(config)) == []
+    erasing = dataclasses.replace(config, data=dataclasses.replace(config.data, erase=0.5))
+    assert differences(old, to_dict(erasing)) == ["data.erase: 0.0 -> 0.5"]
+
+
+def test_another_spelling_of_a_duration_is_no_difference():
+    config = to_dict(TrainConfig(model="mlp", length=examples(1e6)))
+    assert differences(config | {"length": "1000000.0examples"}, config) == []
