@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxcnn.data.augment import Augment, augment_batch, normalize
 from jaxcnn.data.mix import partners
+from jaxcnn.nn import conv_forms
 from jaxcnn.train.state import TrainState
 from jaxcnn.transfer import Plan
 
@@ -166,7 +167,7 @@ def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("conv_general_dilated", "dot_general")
+    return primitive.name in ("conv_general_dilated", conv_forms.conv.name, "dot_general")
 
 
 def _accumulated(

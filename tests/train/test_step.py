@@ -12,6 +12,7 @@ import pytest
 
 from jaxcnn import parallel
 from jaxcnn.models import create_model
+from jaxcnn.nn import fast_forms
 from jaxcnn.train.state import create_state
 from jaxcnn.train.step import Task, split_micro, train_step
 
@@ -65,6 +66,21 @@ def test_whole_statistics_make_accumulation_the_unaccumulated_step(step_runner, 
     np.testing.assert_allclose(found[0], losses, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(found[1:]), jax.tree.leaves((params, stats)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_whole_statistics_compute_no_convolution_twice(fast):
+    model = create_model("resnet18")
+    task = Task(model, optax.sgd(0.1), (0.5,), (0.5,), accumulate=2, whole_statistics=True)
+    state = jax.eval_shape(lambda: create_state(model, task.optimizer, (32, 32, 1), seed=0))
+    rows = {name: jax.ShapeDtypeStruct((4,), np.int32) for name in ("label", "index", "epoch")}
+    batch = {"image": jax.ShapeDtypeStruct((4, 32, 32, 1), np.uint8), **rows}
+    with fast_forms(fast):
+        step = jax.make_jaxpr(functools.partial(train_step, task))(state, batch)
+    if fast:
+        assert str(step).count(" conv2d[") == 20
+    else:  # the gradients of all but the first layer's input are convolutions too
+        assert str(step).count(" conv_general_dilated[") == 20 + 20 + 19
 
 
 def test_without_batchnorm_accumulation_changes_nothing():
