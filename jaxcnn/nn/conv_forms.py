@@ -162,7 +162,7 @@ def _grouped_kernel_gradient(
 
 
 def _compiled_convolve(x: jax.Array, kernel: jax.Array, *, window: Window, parts: int) -> jax.Array:
-    joined = _compiles(x, kernel.shape[3], x.shape[3], kernel.shape[3], window)
+    joined = _compiles((x, kernel), kernel.shape[3], x.shape[3], kernel.shape[3], window)
     if not joined:
         return _pointwise(x, kernel, window=window)
     shape = jax.eval_shape(lambda x, k: convolve(x, k, window), x, kernel).shape
@@ -172,7 +172,7 @@ def _compiled_convolve(x: jax.Array, kernel: jax.Array, *, window: Window, parts
 def _compiled_image_gradient(
     dy: jax.Array, kernel: jax.Array, *, window: Window, shape: Shape, parts: int
 ) -> jax.Array:
-    joined = _compiles(dy, shape[3], shape[3], kernel.shape[3], window)
+    joined = _compiles((dy, kernel), shape[3], shape[3], kernel.shape[3], window)
     if not joined:
         return _grouped_image_gradient(dy, kernel, window=window, shape=shape)
     return native.call("image_gradient", shape, dy, kernel, _numbers(window, joined), parts)
@@ -181,18 +181,22 @@ def _compiled_image_gradient(
 def _compiled_kernel_gradient(
     x: jax.Array, dy: jax.Array, *, window: Window, shape: Shape, parts: int
 ) -> jax.Array:
-    joined = _compiles(x, shape[3], x.shape[3], shape[3], window)
+    joined = _compiles((x, dy), shape[3], x.shape[3], shape[3], window)
     if not joined:
         return _grouped_kernel_gradient(x, dy, window=window, shape=shape)
     return native.call("kernel_gradient", shape, x, dy, _numbers(window, joined), parts)
 
 
-def _compiles(x: jax.Array, written: int, channels: int, filters: int, window: Window) -> int:
+def _compiles(
+    arrays: tuple[jax.Array, ...], written: int, channels: int, filters: int, window: Window
+) -> int:
     """How many groups the compiled functions join, 0 where they do not apply.
 
     `written` is what comes in blocks: filters, or channels in the image's gradient.
     """
-    if x.dtype != jnp.float32 or not x.size or not native.available():
+    if arrays[0].dtype != jnp.float32 or not native.available():
+        return 0
+    if not all(a.size for a in arrays):  # they divide by how many pixels there are
         return 0
     if window.groups > 1:
         return _joined(channels, filters, window.groups) or 0

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.nn import conv2d, fast_forms, max_pool, native
+from jaxcnn.nn import conv2d, conv_forms, fast_forms, max_pool, native
+from jaxcnn.nn.conv_forms import Window
 
 pytestmark = pytest.mark.skipif(
     not native.available(), reason="built without a C++ compiler, or no AVX2"
@@ -221,6 +222,17 @@ def test_half_precision_and_odd_filters_are_left_to_xla():
     ):
         step = jax.jit(lambda x, k, groups=groups: conv2d(x, k, padding=1, groups=groups))
         assert compiled_calls(step, x, kernel) == []
+
+
+def test_empty_outputs_are_left_to_xla():
+    x, window = jnp.ones((1, 1, 1, 16)), Window((1, 1), (0, 0), (1, 1), 1)
+    kernel = jnp.ones((3, 3, 16, 16))
+    step = jax.jit(jax.grad(lambda k, x: jnp.sum(conv_forms.conv(x, k, window=window)), (0, 1)))
+    assert compiled_calls(step, kernel, x) == []  # they divide by the number of pixels
+    for gradient in step(kernel, x):
+        np.testing.assert_array_equal(gradient, 0)
+    no_filters = jax.jit(jax.grad(lambda k: jnp.sum(conv2d(jnp.ones((2, 8, 8, 16)), k))))
+    assert compiled_calls(no_filters, jnp.ones((3, 3, 16, 0))) == []
 
 
 @pytest.mark.slow
