@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import jax
@@ -19,9 +20,35 @@ Pair = int | tuple[int, int]
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def pair(value: Pair) -> tuple[int, int]:
-    """`(value, value)`, or the pair as it is."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def pair(value: Pair, name: str = "size", least: int = 0) -> tuple[int, int]:
+    """`(value, value)`, or the pair as it is.
+
+    Raises:
+      ValueError: unless they are whole numbers of at least `least`; it names the argument.
+    """
+    try:
+        both = (value, value) if hasattr(value, "__index__") else tuple(value)
+        height, width = map(operator.index, both)
+    except (TypeError, ValueError):
+        height = width = -1
+    if min(height, width) < least:
+        same = (
+            " Of padding: the same on both sides; for 'SAME' half of an odd kernel, rounded down."
+        )
+        raise ValueError(
+            f"{name}={value!r}: give a whole number of at least {least}, or one for height and one "
+            f"for width.{same if name.endswith('padding') else ''}"
+        )
+    return height, width
+
+
+def check_rank(x: jax.Array, what: str) -> None:
+    """Raises ValueError unless `x` is `[B, H, W, C]`."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"{what} takes images [B, H, W, C], not an array of shape {x.shape}; a single image is "
+            "images[None]."
+        )
 
 
 def conv2d(
@@ -45,8 +72,11 @@ def conv2d(
 
     Returns:
       `[B, (H + 2 padding - dilation (h - 1) - 1) // stride + 1, ..., F]`.
+
+    Raises:
+      ValueError: if the kernel does not fit the images, or the groups do not divide the channels.
     """
-    window = Window(pair(stride), pair(padding), pair(dilation), groups)
+    window = _window(x, kernel.shape, stride, padding, dilation, groups, "conv2d")
     if fast_forms_enabled(x, kernel) and conv_forms.has_fast_form(x, kernel, window):
         return conv_forms.conv(x, kernel, window=window)
     return convolve(x, kernel, window)
@@ -69,15 +99,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        channels = x.shape[-1]
-        if channels % self.groups or self.features % self.groups:
-            raise ValueError(
-                f"{self.name}: groups={self.groups} must divide both the {channels} input "
-                f"channels and the {self.features} filters."
-            )
-        height, width = pair(self.kernel_size)
-        self._check_size(x, (height, width))
-        shape = (height, width, channels // self.groups, self.features)
+        layer = "/".join(self.path) or "Conv"
+        size = pair(self.kernel_size, f"{layer}: kernel_size", 1)
+        shape = (*size, x.shape[-1] // max(self.groups, 1), self.features)
+        _window(x, shape, self.stride, self.padding, self.dilation, self.groups, layer)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
@@ -93,13 +118,40 @@ class Conv(nn.Module):
         )
         return y if bias is None else y + bias
 
-    def _check_size(self, x: jax.Array, kernel: tuple[int, int]) -> None:
-        pad, dilation = pair(self.padding), pair(self.dilation)
-        for axis, name in ((0, "height"), (1, "width")):
-            reach = dilation[axis] * (kernel[axis] - 1) + 1
-            size = x.shape[1 + axis] + 2 * pad[axis]
-            if size < reach:
-                raise ValueError(
-                    f"{'/'.join(self.path)}: a kernel that reaches {reach} pixels does not fit a "
-                    f"{name} of {x.shape[1 + axis]} with padding {pad[axis]}; use larger images."
-                )
+
+def _window(
+    x: jax.Array,
+    kernel: tuple[int, ...],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    layer: str,
+) -> Window:
+    """The geometry of a kernel `[h, w, C / groups, F]` over `x`; ValueError if it has none."""
+    check_rank(x, layer)
+    window = Window(
+        pair(stride, f"{layer}: stride", 1),
+        pair(padding, f"{layer}: padding"),
+        pair(dilation, f"{layer}: dilation", 1),
+        groups,
+    )
+    channels, features = x.shape[3], kernel[3]
+    if groups < 1 or channels % groups or features % groups:
+        raise ValueError(
+            f"{layer}: groups={groups} must divide both the {channels} input channels and the "
+            f"{features} filters."
+        )
+    if kernel[2] != channels // groups:
+        raise ValueError(
+            f"{layer}: a kernel [h, w, C / groups, F] of shape {kernel} does not suit {channels} "
+            f"input channels in {groups} groups."
+        )
+    for axis, name in ((0, "height"), (1, "width")):
+        pad, reach = window.padding[axis], window.dilation[axis] * (kernel[axis] - 1) + 1
+        if x.shape[1 + axis] + 2 * pad < reach:
+            raise ValueError(
+                f"{layer}: a kernel that reaches {reach} pixels does not fit a {name} of "
+                f"{x.shape[1 + axis]} with padding {pad}; use larger images."
+            )
+    return window

@@ -151,13 +151,9 @@ inline void run(Pool& pool, const Tiles& tiles, const Gather& g,
   const long image_bytes = g.size[0] * g.size[1] * g.channels * 4, wanted = 4 * pool.size();
   const long images = std::clamp(std::min(kCache / std::max(1L, image_bytes), g.batch / wanted),
                                  1L, g.batch);
-#ifdef BAND
-  const long bands = std::clamp(std::max(image_bytes / BAND, g.batch < wanted ? wanted / g.batch : 1), 1L, down.count);
-#else
   const long bands = std::clamp(
       std::max(image_bytes / (2 * kCache), g.batch < wanted ? wanted / g.batch : 1), 1L,
       (down.count + 3) / 4);
-#endif
   const long groups = (g.batch + images - 1) / images;
   const long splits = std::clamp(wanted / (groups * bands), 1L, blocks);
   parallel(pool, groups * bands * splits, [&](long task) {
