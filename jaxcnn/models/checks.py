@@ -20,6 +20,11 @@ def check_images(network: str, images: jax.Array, min_size: int) -> None:
         )
     height, width = images.shape[1:3]
     if min(height, width) < min_size:
+        if height in (1, 3) and images.shape[3] > 4:
+            raise ValueError(
+                f"{network} takes images [B, H, W, C], channels last; {images.shape} looks like "
+                "[B, C, H, W]: transpose it by (0, 2, 3, 1)."
+            )
         raise ValueError(
             f"{network} needs images of at least {min_size}x{min_size} pixels, not "
             f"{height}x{width}: its strides leave nothing of a smaller one. Resize them, or take "

@@ -40,7 +40,7 @@ def features(
       model: any network that sows its taps into `intermediates`, as ours do.
       variables: its variables.
       images: `[B, H, W, C]` float, normalised.
-      taps: the names to give; all of them by default.
+      taps: the names to give, or a single one; all of them by default.
 
     Returns:
       `{"stem": [B, h, w, c], "stage1": ..., ...}`. Under `jit`, what no returned tap needs is not
@@ -49,6 +49,8 @@ def features(
     Raises:
       ValueError: for a tap that the network does not have; it suggests the nearest.
     """
+    if isinstance(taps, str):
+        taps = (taps,)
     _, sown = model.apply(variables, images, train=False, mutable=["intermediates"])
     # A sown value is a tuple; the rest is what inner modules sow under their own names.
     found = {k: v[0] for k, v in sown.get("intermediates", {}).items() if isinstance(v, tuple)}

@@ -52,6 +52,20 @@ def test_an_image_too_small_for_the_strides_is_one_error(name):
     jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), smallest)
 
 
+@pytest.mark.parametrize("name", ["small_cnn", "alexnet", "resnet18"])
+def test_channels_first_are_told_to_go_last(name):
+    images = jax.ShapeDtypeStruct((2, 3, 224, 224), jnp.float32)
+    with pytest.raises(ValueError, match=r"channels last; \(2, 3, 224, 224\) looks like"):
+        jax.eval_shape(lambda x: create_model(name).init(jax.random.key(0), x, train=False), images)
+
+
+def test_one_tap_may_be_named_alone():
+    model, variables = _shapes("resnet18", 3)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    maps = jax.eval_shape(lambda v, x: features(model, v, x, "stage4"), variables, images)
+    assert {name: value.shape for name, value in maps.items()} == {"stage4": (2, 2, 2, 512)}
+
+
 @pytest.mark.parametrize("name", ["alexnet", "vgg11", "googlenet", "resnet50", "cifar_resnet20"])
 def test_an_unknown_tap_is_one_error_that_suggests(name):
     model, variables = _shapes(name, 3)
