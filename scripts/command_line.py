@@ -233,6 +233,23 @@ def open_data(options: argparse.Namespace, network):
     return open_eval_source(dataset, split, data_dir=folder)
 
 
+def open_photos(options: argparse.Namespace, network):
+    """The source whose photos are shown: `--dataset`, or a run's own; None where there is neither.
+
+    Reads `--dataset`, `--split` and `--data-dir`.
+    """
+    from jaxcnn.data import open_source
+
+    data = network.config.data if network.config is not None else None
+    dataset = options.dataset or (data and data.dataset)
+    if not dataset:
+        return None
+    own = data is not None and dataset == data.dataset
+    split = options.split or (data.eval_split if own else "test")
+    folder = options.data_dir or (data.data_dir if own else None)
+    return open_source(dataset, split, data_dir=folder)
+
+
 def add_probe_arguments(parser: argparse.ArgumentParser, *, eval_help: str) -> None:
     """A network, and the data that a classifier on its features is fitted to."""
     add_network_arguments(parser)

@@ -67,20 +67,14 @@ def main(arguments: list[str]) -> int:
 def read(network, options: argparse.Namespace):
     """The photos, and the network with its classes' names."""
     from jaxcnn import explore
-    from jaxcnn.data import open_source
     from jaxcnn.train.figures import with_names_of
 
     if options.images:
         files = explore.photo_files(options.images)
         return network, [explore.read_photo(path, network.preprocess) for path in files]
-    data = network.config.data if network.config else None
-    dataset = options.dataset or (data.dataset if data else None)
-    if dataset is None:
+    source = command_line.open_photos(options, network)
+    if source is None:
         raise ValueError("Which photos? Give --images FILE ..., or --dataset NAME.")
-    own = data is not None and dataset == data.dataset
-    split = options.split or (data.eval_split if own else "test")
-    folder = options.data_dir or (data.data_dir if own else None)
-    source = open_source(dataset, split, data_dir=folder)
     photos = explore.source_photos(source, network.preprocess, options.photos or PHOTOS)
     network, known = with_names_of(network, source)
     return network, photos if known else [dataclasses.replace(p, truth=None) for p in photos]

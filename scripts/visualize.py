@@ -26,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
     photos.add_argument("--images", nargs="+", type=pathlib.Path, metavar="FILE")
     command_line.add_resize_argument(photos)
     photos.add_argument("--dataset", metavar="NAME", help="a TFDS name, folder:PATH, or digits")
-    photos.add_argument("--split", default="test", help="of the dataset (test)")
+    photos.add_argument("--split", help="of the dataset (a run's evaluation split, or test)")
+    photos.add_argument("--data-dir", metavar="DIR", help="where TFDS datasets lie")
     photos.add_argument("--count", type=int, default=6, help="photos of the dataset (6)")
     parse.add_argument("--only", metavar="KIND,KIND", help="see --list (all that make sense)")
     parse.add_argument("--list", action="store_true", help="show the kinds of pictures, and end")
@@ -84,19 +85,15 @@ def _curves(sources: list[str], path: pathlib.Path) -> None:
 
 def _subject(options: argparse.Namespace, network):
     """The network and its photos: files, a dataset's first, or a run's own; or none."""
-    from jaxcnn.data import open_source
     from jaxcnn.train.figures import make_subject
     from jaxcnn.visualize import Ascent, Subject
 
-    config = network.config and network.config.data
-    name = options.dataset or (config and config.dataset)
-    if name is None or options.images:
+    source = None if options.images else command_line.open_photos(options, network)
+    if source is None:
         photos = command_line.read_photos(options.images or [], network.preprocess)
         fields = {n: getattr(network, n) for n in ("name", "model", "variables", "preprocess")}
         subject = Subject(class_names=network.class_names, photos=photos, **fields)
     else:
-        split = options.split if options.dataset else config.eval_split
-        source = open_source(name, split, data_dir=config and config.data_dir)
         subject = make_subject(network, source, options.count)
     label = _class(options.label, subject.class_names)
     return dataclasses.replace(

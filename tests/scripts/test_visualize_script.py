@@ -85,6 +85,22 @@ def test_learning_curves_of_several_runs_are_one_picture(call, tmp_path):
     assert code == 2 and "--only cam looks at one network; 2 are given" in err
 
 
+def test_photos_are_read_where_the_dataset_lies(call, weights, tmp_path, monkeypatch):
+    opened = []
+    open_source = jaxcnn.data.open_source
+
+    def noted(name, split, *, data_dir=None):
+        opened.append((name, split, data_dir))
+        return open_source(name, split)
+
+    monkeypatch.setattr("jaxcnn.data.open_source", noted)
+    network = (weights / "small_cnn.safetensors", "--model", "small_cnn", "--only", "saliency")
+    words = ("--dataset", "digits", "--count", 1, "--output", tmp_path)
+    assert call(*network, *words, "--split", "train", "--data-dir", "/data")[0] == 0
+    assert call(*network, *words)[0] == 0
+    assert opened == [("digits", "train", "/data"), ("digits", "test", None)]
+
+
 def test_the_list_names_every_kind(call):
     code, out, _ = call("--list")
     names = [line.split()[0] for line in out.splitlines()]
