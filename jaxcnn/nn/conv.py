@@ -27,7 +27,7 @@ def pair(value: Pair, name: str = "size", least: int = 0) -> tuple[int, int]:
       ValueError: unless they are whole numbers of at least `least`; it names the argument.
     """
     try:
-        both = (value, value) if hasattr(value, "__index__") else tuple(value)
+        both: Any = (value, value) if hasattr(value, "__index__") else value
         height, width = map(operator.index, both)
     except (TypeError, ValueError):
         height = width = -1
