@@ -93,12 +93,23 @@ class Subset:
         self.name, self.split = source.name, source.split
         self.class_names = source.class_names
         self.fingerprint = hash_identity(source.fingerprint, self.indices.tolist())
+        # What holds for the whole, as far as the source has it (see `Source` and `EvalSource`).
+        self.image_shape = getattr(source, "image_shape", (None, None, 3))
+        self.num_bytes = getattr(source, "num_bytes", 0)
+        self.network_classes = getattr(source, "network_classes", source.class_names)
+        self.logit_index = getattr(source, "logit_index", None)
+        targets = getattr(source, "targets", None)
+        self.targets = None if targets is None else targets[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Example:
         return self.source[int(self.indices[index])]
+
+    def key(self, index: int) -> str:
+        """The source's key of an example."""
+        return key_of(self.source, int(self.indices[index]))
 
     def read_many(self, indices: Sequence[int]) -> list[Example]:
         return read_many(self.source, self.indices[list(indices)].tolist())
@@ -135,6 +146,12 @@ def describe(source: Source, index: int) -> str:
     key = getattr(source, "key", None)
     named = f", key {key(index)!r}" if key is not None else ""
     return f"{source.name!r}, split {source.split!r}, index {index}{named}"
+
+
+def key_of(source: Source, index: int) -> str:
+    """What names an example to a person: its index, where the source has no keys."""
+    key = getattr(source, "key", None)
+    return key(index) if key is not None else str(index)
 
 
 def read_many(source: Source, indices: Sequence[int]) -> list[Example]:

@@ -9,7 +9,15 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcnn.data.errors import DataError
-from jaxcnn.data.source import Example, Source, hash_identity, open_source, read_labels, read_many
+from jaxcnn.data.source import (
+    Example,
+    Source,
+    hash_identity,
+    key_of,
+    open_source,
+    read_labels,
+    read_many,
+)
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -116,9 +124,7 @@ class EvalSource:
 
     def key(self, index: int) -> str:
         """The base's key of an example."""
-        position = int(self.indices[index])
-        key = getattr(self.base, "key", None)
-        return key(position) if key is not None else str(position)
+        return key_of(self.base, int(self.indices[index]))
 
     def read_many(self, indices: Sequence[int]) -> list[Example]:
         """Reads a block of examples, with this view's labels."""
@@ -222,10 +228,12 @@ def _some(names: Sequence[str]) -> str:
 def _view(source: Source, **fields: Any) -> EvalSource:
     if isinstance(source, EvalSource):
         return dataclasses.replace(source, **fields)
-    defaults = {
+    defaults: dict[str, Any] = {
         "class_names": tuple(source.class_names),
-        "network_classes": tuple(source.class_names),
+        "network_classes": tuple(getattr(source, "network_classes", source.class_names)),
         "indices": np.arange(len(source)),
+        "logit_index": getattr(source, "logit_index", None),
+        "targets": getattr(source, "targets", None),
     }
     return EvalSource(source, **(defaults | fields))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxcnn.data import DataError, check_source, default_preprocess, open_source
+from jaxcnn.data import DataError, Subset, check_source, default_preprocess, open_source, sample
 from jaxcnn.data import checks as checks_module
+from jaxcnn.data.source import describe
 
 
 def labelled(array_source, labels):
@@ -62,3 +63,15 @@ def test_the_default_preprocessing_follows_the_images(home, shapes, array_source
     photos = default_preprocess(open_source("shapes", "train", data_dir=shapes))
     assert (photos.image_size, photos.channels, photos.resize) == ((224, 224), 3, "shorter")
     assert default_preprocess(array_source(3)).image_size == (224, 224)
+
+
+def test_a_part_of_a_source_keeps_its_keys_size_and_image_shape(array_source, shapes):
+    part = Subset(array_source(30), [7, 21])
+    assert [part.key(1), part[1].key] == ["file-21"] * 2
+    assert describe(part, 1).endswith("index 1, key 'file-21'")
+    whole = open_source("shapes", "train", data_dir=shapes)
+    part = sample(whole, 6)
+    assert (part.image_shape, part.num_bytes) == (whole.image_shape, whole.num_bytes)
+    fixed = open_source("digits", "test")
+    assert default_preprocess(Subset(fixed, [5])) == default_preprocess(fixed)
+    assert default_preprocess(Subset(fixed, [5])).image_size == (8, 8)

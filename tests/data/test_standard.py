@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxcnn.data import DataError, match_classes, open_eval_source, open_source
+from jaxcnn.data import DataError, Subset, match_classes, open_eval_source, open_source
 from jaxcnn.data.standard import CIFAR10_CLASSES, STANDARD_SETS
 
 SYNSETS = tuple(f"n{i:08d}" for i in range(12))
@@ -82,6 +82,9 @@ def test_real_labels_are_sets_and_images_without_any_are_left_out(home, prepare,
         number = int(decode(source[i].image, 3)[0, 0, 0])
         found = [c for c in source.targets[i].tolist() if c >= 0]
         assert found == right[number] and source[i].label == right[number][0]
+    part = Subset(source, [2, 0])
+    np.testing.assert_array_equal(part.targets, source.targets[[2, 0]])
+    np.testing.assert_array_equal(match_classes(part, SYNSETS[::-1]).targets, part.targets)
     assert source.class_names == SYNSETS
     assert source.fingerprint != open_source(source.name, "validation", data_dir=home).fingerprint
 
@@ -103,6 +106,12 @@ def test_of_a_subset_only_the_classes_that_occur_compete(home, prepare, image):
     # A part of the split is judged among the classes of the whole.
     part = open_eval_source("imagenet_a", "test[:1]", data_dir=home)
     assert (len(part), part.logit_index) == (1, (2, 5, 8))
+    # So are some of its examples.
+    some = Subset(source, [3, 1])
+    assert (some.logit_index, some.network_classes) == ((2, 5, 8), SYNSETS)
+    turned = match_classes(some, SYNSETS[::-1])
+    assert turned.logit_index == (9, 6, 3)
+    assert turned.labels().tolist() == [source[3].label, source[1].label]
 
 
 def test_a_subset_is_matched_by_name_with_a_network_of_another_order(home, prepare, image):
@@ -160,3 +169,4 @@ def test_classes_of_another_number_or_name_are_refused(home, shapes):
     assert match_classes(source, ("0", "1", "2"), known=False) is source
     turned = match_classes(source, ("star", "circle", "square"))
     assert turned.logit_index == (1, 2, 0)
+    assert Subset(turned, range(3)).logit_index == (1, 2, 0)

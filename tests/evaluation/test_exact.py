@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from jaxcnn import parallel
-from jaxcnn.data import EvalSource, Example
+from jaxcnn.data import EvalSource, Example, Subset, match_classes
 from jaxcnn.evaluation import Evaluation, Scoring, evaluate, predict_step
 from jaxcnn.preprocess import Preprocess
 
@@ -45,6 +47,17 @@ class Pixels:
 
     def labels(self):
         return self.label
+
+
+def test_a_part_of_a_view_is_scored_by_the_views_classes_and_targets():
+    view = match_classes(Pixels(40), CLASSES[::-1])
+    targets = np.stack([Pixels(40).label, np.full(40, -1)], 1)
+    targets[::3, 1] = 2
+    view = dataclasses.replace(view, targets=targets)
+    whole = evaluate(Brightness(), {}, view, preprocess=PREPROCESS, batch_size=8)
+    part = evaluate(Brightness(), {}, Subset(view, range(20)), preprocess=PREPROCESS, batch_size=8)
+    np.testing.assert_array_equal(part.prediction, whole.prediction[:20])
+    np.testing.assert_array_equal(part.rank, whole.rank[:20])
 
 
 @pytest.mark.parametrize(("kind", "devices"), [("jit", 8), ("pmap", 8), ("jit", 1)])
