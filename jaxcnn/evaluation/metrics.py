@@ -163,8 +163,12 @@ class Evaluation:
     @property
     def class_scores(self) -> ClassScores:
         """Precision, recall and F1 of each class."""
-        counts = self.confusion
-        return ClassScores(counts.sum(axis=1), counts.sum(axis=0), np.diag(counts).copy())
+        hits = self.prediction[self.hit]
+        counts = (
+            np.bincount(classes, minlength=len(self.class_names))
+            for classes in (self.truth, self.prediction, hits)
+        )
+        return ClassScores(*counts)
 
     @property
     def calibration(self) -> Calibration:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -102,6 +105,17 @@ def test_precision_recall_and_f1_equal_scikit_learns(random_result):
             random_result.label, random_result.prediction, labels=range(6)
         ),
     )
+
+
+def test_class_scores_take_memory_by_class_and_not_by_pair(random_result):
+    names = tuple(map(str, range(21_841)))  # ImageNet-21k: its pairs would take 3.8 GB
+    many = dataclasses.replace(random_result, class_names=names)
+    tracemalloc.start()
+    scores = many.class_scores
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
+    np.testing.assert_array_equal(scores.correct[:6], random_result.class_scores.correct)
 
 
 def test_top_five_equals_scikit_learns(random_result):
