@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from jaxcnn.data.augment import Augment as Augment
+from jaxcnn.data.augment import augment_batch as augment_batch
+from jaxcnn.data.augment import normalize as normalize
 from jaxcnn.data.augment import replay as replay
 from jaxcnn.data.checks import check_source as check_source
 from jaxcnn.data.checks import default_preprocess as default_preprocess
