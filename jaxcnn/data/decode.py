@@ -106,7 +106,8 @@ def _convert(image: Any, mode: str) -> Image.Image:
     """To mode L or RGB."""
     if image.mode == mode:
         return image
-    if image.mode.startswith("I;16"):
+    # Of a PPM, Pillow gives 16 bits as 32, scaled to 65535.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         # Pillow would clip: 300 of 65535 would be white.
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8)).convert(mode)

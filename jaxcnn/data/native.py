@@ -15,6 +15,8 @@ from jaxcnn.data.decode import MAX_PIXELS
 
 # Set to 0, Pillow decodes everything; the pixels are the same.
 SWITCH = "JAXCNN_NATIVE"
+# libjpeg's longest side, which the compiled path sets to what it resizes to as well.
+_MAX_SIDE = 65500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Native:
         bicubic: bool,
     ) -> bool:
         """Writes a view (see `View`) into uint8 `[H, W, C]`; False leaves `out` undefined."""
+        if max(size) > _MAX_SIDE:
+            return False
         left, top, right, bottom = box
         # Pillow's rule for the order of the passes.
         saved = bottom - top - size[1]

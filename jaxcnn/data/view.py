@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.data import native
-from jaxcnn.data.decode import open_image, to_array
+from jaxcnn.data.decode import MAX_PIXELS, UndecodableImage, open_image, to_array
 from jaxcnn.preprocess import Preprocess
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -48,6 +48,7 @@ def evaluation_view(width: int, height: int, preprocess: Preprocess) -> View:
     Sizes and offsets are rounded as torchvision's `Resize` and `CenterCrop` round them.
 
     Raises:
+      UndecodableImage: the picture is so narrow that it would be resized to too many pixels.
       ValueError: if `preprocess.resize` is `none` and the picture has another size.
     """
     goal_h, goal_w = preprocess.image_size
@@ -60,6 +61,11 @@ def evaluation_view(width: int, height: int, preprocess: Preprocess) -> View:
     if preprocess.resize != "shorter":
         return View(whole, (goal_w, goal_h), goal)
     size = cover((width, height), preprocess)
+    if math.prod(size) > MAX_PIXELS:
+        raise UndecodableImage(
+            f"{width} x {height} pixels would be resized to {size[0]} x {size[1]}, more than the "
+            f'limit of {MAX_PIXELS} pixels; cut the image, or use resize="squash".'
+        )
     left, top = round((size[0] - goal_w) / 2), round((size[1] - goal_h) / 2)
     return View(whole, size, (left, top, left + goal_w, top + goal_h))
 

@@ -74,8 +74,15 @@ def test_sixteen_bits_are_scaled_and_not_clipped(to_bytes, channels):
     wide = np.array([[0, 128, 300, 32768, 65407, 65535]], np.uint16)
     expected = np.rint(wide / 257).astype(np.uint8)
     assert expected.tolist() == [[0, 0, 1, 128, 255, 255]]
-    out = decode(to_bytes(wide), channels)
-    np.testing.assert_array_equal(out, np.repeat(expected[..., None], channels, axis=2))
+    pgm = b"P5\n6 1\n65535\n" + wide.astype(">u2").tobytes()
+    for data in (to_bytes(wide), pgm):
+        out = decode(data, channels)
+        np.testing.assert_array_equal(out, np.repeat(expected[..., None], channels, axis=2))
+
+
+def test_a_pgm_is_scaled_by_its_own_white():
+    ten_bits = np.array([[0, 512, 1023]], ">u2")
+    assert decode(b"P5\n3 1\n1023\n" + ten_bits.tobytes(), 1).squeeze().tolist() == [0, 128, 255]
 
 
 def test_one_bit_is_black_and_white(to_bytes):
@@ -173,6 +180,8 @@ def test_a_larger_bomb_is_refused_too(to_bytes):
 def test_pixels_without_a_defined_white_are_refused(to_bytes):
     with pytest.raises(UndecodableImage, match=r"mode 'F'.*no defined white"):
         decode(to_bytes(Image.fromarray(RNG.random((3, 3), np.float32)), "TIFF"), 1)
+    with pytest.raises(UndecodableImage, match=r"mode 'I'.*no defined white"):
+        decode(to_bytes(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF"), 1)
 
 
 def test_jpegs_decode_as_pillow_does_bit_for_bit(shared):

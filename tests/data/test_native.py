@@ -180,6 +180,24 @@ def test_a_damaged_jpeg_is_named_as_by_pillow():
         assert image.shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize("size", [(10, 3000), (3000, 10)])
+def test_a_narrow_jpeg_is_the_same_with_and_without_the_compiled_path(size, monkeypatch):
+    data, preprocess = encode(photo(*size)), Preprocess((224, 224))
+    assert max(evaluation_view(*size, preprocess).size) > 65535
+    fast = prepare_image(data, preprocess)
+    monkeypatch.setattr(native_module, "load", lambda: None)
+    np.testing.assert_array_equal(fast, prepare_image(data, preprocess))
+
+
+@pytest.mark.parametrize("encoded", ["JPEG", "PNG"])
+def test_an_image_too_narrow_to_be_resized_is_a_bad_one(encoded):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((60_000, 1, 3), np.uint8)).save(file, encoded)
+    message = r"1 x 60000 pixels would be resized to 256 x 15360000.*; cut the image"
+    with pytest.raises(UndecodableImage, match=message):
+        prepare_image(file.getvalue(), Preprocess((224, 224)))
+
+
 @needs_native
 def test_plans_that_do_not_fit_are_refused_or_left():
     data = encode(photo(40, 30))
