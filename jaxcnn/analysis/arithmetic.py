@@ -9,6 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
+WHOLE = (int, np.integer)
 Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
@@ -49,15 +52,9 @@ def output_size(
     would start beyond the input and its low padding (Caffe's and PyTorch's rule for pooling).
     `strict` refuses a stride that does not divide. Raises ValueError where no output exists.
     """
-    low, high = _sides(padding)
-    for name, value, least in (
-        ("size", size, 1),
-        ("kernel", kernel, 1),
-        ("stride", stride, 1),
-        ("dilation", dilation, 1),
-        ("padding", min(low, high), 0),
-    ):
-        _whole(name, value, least)
+    size, kernel = _whole("size", size, 1), _whole("kernel", kernel, 1)
+    stride, dilation = _whole("stride", stride, 1), _whole("dilation", dilation, 1)
+    low, high = (_whole("padding", side, 0) for side in _sides(padding))
     extent = dilation * (kernel - 1) + 1
     room = size + low + high - extent
     if room < 0:
@@ -93,8 +90,7 @@ def conv_layer(
     Ten 5x5 filters over three channels with bias are 10 (5 5 3 + 1) = 760 parameters.
     """
     height, width, channels = _image(input_shape)
-    _whole("features", features, 1)
-    _whole("groups", groups, 1)
+    features, groups = _whole("features", features, 1), _whole("groups", groups, 1)
     for name, value in (("channels", channels), ("features", features)):
         if value % groups:
             fits = [g for g in range(1, groups + 1) if channels % g == 0 and features % g == 0]
@@ -108,7 +104,7 @@ def conv_layer(
             (height, width), kernel, _pair(stride), _paddings(padding), _pair(dilation), strict=True
         )
     )
-    weights = math.prod(kernel) * (channels // groups) * features
+    weights = math.prod(map(int, kernel)) * (channels // groups) * features
     return LayerFacts(
         output_shape=(rows, columns, features),
         params=weights + (features if use_bias else 0),
@@ -138,21 +134,21 @@ def dense_layer(
     input_shape: int | tuple[int, ...], features: int, *, use_bias: bool = True
 ) -> LayerFacts:
     """A dense layer on one flattened input: one multiply-add for each weight."""
-    shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
-    for value in shape:
-        _whole("input_shape", value, 1)
-    _whole("features", features, 1)
-    weights = math.prod(shape) * features
+    shape = (input_shape,) if isinstance(input_shape, WHOLE) else tuple(input_shape)
+    features = _whole("features", features, 1)
+    weights = math.prod(_whole("input_shape", value, 1) for value in shape) * features
     return LayerFacts((features,), weights + (features if use_bias else 0), weights)
 
 
-def _whole(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def _whole(name: str, value: int, least: int) -> int:
+    """The value as Python's integer, which cannot overflow."""
+    if not isinstance(value, WHOLE) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} cannot work: it must be a whole number >= {least}.")
+    return int(value)
 
 
 def _pair(value: Pair) -> tuple[int, int]:
-    if isinstance(value, int):
+    if isinstance(value, WHOLE):
         return (value, value)
     if len(value) != 2:
         raise ValueError(f"{value!r} cannot work: give one number, or (height, width).")
@@ -160,12 +156,12 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 def _sides(padding: int | tuple[int, int]) -> tuple[int, int]:
-    return (padding, padding) if isinstance(padding, int) else (padding[0], padding[1])
+    return (padding, padding) if isinstance(padding, WHOLE) else (padding[0], padding[1])
 
 
 def _paddings(padding: Padding) -> tuple[int | tuple[int, int], int | tuple[int, int]]:
     """Per axis: one number for all sides, (height, width), or a (low, high) pair for each."""
-    if isinstance(padding, int):
+    if isinstance(padding, WHOLE):
         return padding, padding
     if len(padding) != 2:
         raise ValueError(
@@ -180,9 +176,8 @@ def _image(shape: tuple[int, int, int]) -> tuple[int, int, int]:
         raise ValueError(
             f"input_shape={shape!r} cannot work: it must be (height, width, channels)."
         )
-    for value in shape:
-        _whole("input_shape", value, 1)
-    return shape
+    height, width, channels = (_whole("input_shape", value, 1) for value in shape)
+    return height, width, channels
 
 
 def _fitting(size: int, room: int, stride: int) -> str:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcnn.nn.conv import pair
 from jaxcnn.visualize.cam import class_titles
 from jaxcnn.visualize.canvas import DROP, Panel, Row, Scale, draw_grid
 from jaxcnn.visualize.program import Program, choose_classes
@@ -138,8 +139,8 @@ def _answers(
 def _patch(patch: int | tuple[int, int] | None, height: int, width: int) -> tuple[int, int]:
     if patch is None:
         patch = max(1, min(height, width) // 4)
-    size = (patch, patch) if isinstance(patch, int) else (patch[0], patch[1])
-    if min(size) < 1 or size[0] > height or size[1] > width:
+    size = pair(patch, "patch", 1)
+    if size[0] > height or size[1] > width:
         raise ValueError(
             f"a patch of {size[0]}x{size[1]} does not fit a photo of {height}x{width}; take a "
             "smaller one."

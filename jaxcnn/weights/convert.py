@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxcnn.nn.conv import pair
 from jaxcnn.weights import layout
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.layout import COUNTER, Entry, Naming, Path
@@ -224,7 +225,7 @@ def _size(model: nn.Module, image_size: int | Size | None) -> Size:
     if image_size is None:
         spec = getattr(model, "spec", None)
         return getattr(spec, "image_size", (224, 224))
-    return (image_size, image_size) if isinstance(image_size, int) else image_size
+    return pair(image_size, "image_size", 1)
 
 
 def _namings(model: nn.Module, size: Size) -> dict[str, Naming]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxcnn.analysis import conv_layer, dense_layer, output_size, pool_layer
@@ -72,6 +73,18 @@ def test_alexnet_and_vgg_layers_have_their_published_counts():
     assert pool_layer((55, 55, 96), 3, stride=2).output_shape == (27, 27, 96)
     fc6 = dense_layer((7, 7, 512), 4096, use_bias=False)
     assert fc6.params == fc6.macs == 102_760_448
+
+
+def test_numpy_integers_count_as_any_and_do_not_overflow():
+    n = np.int8
+    facts = conv_layer(
+        (n(112), n(112), n(64)), n(127), (n(3), n(3)), stride=n(1), padding=n(1), dilation=n(1)
+    )
+    assert facts == conv_layer((112, 112, 64), 127, 3, padding=1)
+    assert output_size(np.int64(224), np.int32(7), stride=n(2), padding=(n(3), n(3))) == 112
+    assert pool_layer((n(8), n(8), n(3)), n(2)) == pool_layer((8, 8, 3), 2)
+    assert dense_layer(n(100), n(100)) == dense_layer(100, 100)
+    assert type(dense_layer(n(100), n(100)).macs) is int
 
 
 @pytest.mark.parametrize(

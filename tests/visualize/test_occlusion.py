@@ -31,8 +31,14 @@ def test_probabilities_are_those_of_photos_covered_by_hand(small):
     np.testing.assert_allclose(found.pixels, total / times, atol=1e-6)
 
 
+def test_a_patch_may_be_a_numpy_integer(small):
+    assert occlusion(*small, patch=np.int64(5)).patch == (5, 5)
+
+
 def test_patches_that_cannot_work_are_refused(small):
     with pytest.raises(ValueError, match="patch of 9x9 does not fit a photo of 8x8"):
         occlusion(*small, patch=9)
+    with pytest.raises(ValueError, match="patch=0: give a whole number of at least 1"):
+        occlusion(*small, patch=0)
     with pytest.raises(ValueError, match=r"stride=4 with a patch of 3x3: use 1\.\.3"):
         occlusion(*small, patch=3, stride=4)

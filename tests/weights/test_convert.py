@@ -46,6 +46,14 @@ def test_every_mismatch_stands_in_one_error(net):
     assert "shape of linear.weight: (7, 64), the network's is (10, 64)" in text
 
 
+def test_an_image_size_is_any_whole_number_or_pair():
+    mlp = create_model("mlp")
+    for size in (16, np.int64(16), [16, 16]):
+        assert names(mlp, image_size=size)["dense1.weight"] == (256, 256)
+    with pytest.raises(ValueError, match=r"image_size=0: give a whole number of at least 1"):
+        names(mlp, image_size=0)
+
+
 def test_broken_and_dangerous_files_are_refused(net, tmp_path):
     model, variables = net
     good = tmp_path / "net.safetensors"
