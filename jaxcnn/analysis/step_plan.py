@@ -45,6 +45,7 @@ class Plan:
       limit: what one device has.
       largest_batch: the largest global batch that fits `limit`; 0 where none does.
       measured: whether `largest_batch` was compiled, or follows from the formula alone.
+      data: bytes of data that each device holds besides the step's.
     """
 
     memory: MemoryPlan
@@ -52,6 +53,7 @@ class Plan:
     limit: Limit
     largest_batch: int
     measured: bool
+    data: int = 0
 
     def __str__(self) -> str:
         return self.to_text()
@@ -88,6 +90,7 @@ class Plan:
             ),
             (
                 ("FLOPs per step (2 x multiply-adds)", si(memory.flops_per_step)),
+                *([("Data on each device besides", si(self.data, "B"))] if self.data else []),
                 ("A device has", f"{si(self.limit.bytes, 'B')} ({self.limit.source})"),
                 ("Largest global batch that fits", f"{self.largest_batch:,} ({how})"),
             ),
@@ -106,6 +109,7 @@ class Plan:
             "limit": dataclasses.asdict(self.limit),
             "largest_batch": self.largest_batch,
             "largest_batch_measured": self.measured,
+            "data": self.data,
         }
 
 
@@ -123,6 +127,7 @@ def plan(
     limit: int | None = None,
     multiple: int | None = None,
     most: int = 2**20,
+    data: int = 0,
 ) -> Plan:
     """Memory and work of a training step, and the largest batch that fits; nothing is trained.
 
@@ -141,6 +146,7 @@ def plan(
         that the system has available, within the limit of a container or a job.
       multiple: what a batch must divide by; default: `devices`.
       most: no larger batch is looked for.
+      data: bytes of data that each device holds besides the step's.
 
     Raises:
       ValueError: a batch that the devices don't divide, a module without an image size, or a
@@ -154,23 +160,22 @@ def plan(
     if step is None or arguments is None:
         step, arguments = _sgd(model, image_size, channels, devices)
     room = _limit(limit)
+    free = max(1, room.bytes - data)
     unit = multiple or devices
 
     def whole(batch: int) -> int:
         return min(batch, most) // unit * unit
 
     if not compile:
-        best = whole(largest_batch(memory, room.bytes))
-        return Plan(memory, None, room, best, measured=False)
+        best = whole(largest_batch(memory, free))
+        return Plan(memory, None, room, best, measured=False, data=data)
 
     def measure(batch: int) -> CompiledMemory:
         return compiled_memory(step, *arguments(batch))
 
     compiled = measure(batch_size)
-    best, measured = _largest_measured(
-        memory, compiled, room.bytes, whole, lambda n: measure(n).total
-    )
-    return Plan(memory, compiled, room, best, measured)
+    best, measured = _largest_measured(memory, compiled, free, whole, lambda n: measure(n).total)
+    return Plan(memory, compiled, room, best, measured, data)
 
 
 def _largest_measured(

@@ -18,8 +18,9 @@ from jaxcnn.analysis.render import Column, Table, si, text
 from jaxcnn.data import Example
 from jaxcnn.nn import fast_forms
 from jaxcnn.train.config import TrainConfig, to_dict
+from jaxcnn.train.feed import is_resident
 from jaxcnn.train.setup import Setup, prepare, with_norm
-from jaxcnn.train.step import Task, batch_loss, train_step
+from jaxcnn.train.step import Task, loss_function, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class RunPlan:
     def _run_table(self) -> Table:
         config = self.config
         batch = f"{config.batch_size:,} in all, {self.per_device_batch:,} on each device"
-        if config.accumulate > 1:
+        if self.micro_batch < self.per_device_batch:
             batch += f", {self.micro_batch:,} at once"
         return Table(
             "Learning rate",
@@ -164,7 +165,7 @@ def plan(
         total_steps=setup.total_steps,
         steps_per_epoch=examples / config.batch_size,
         per_device_batch=config.batch_size // mapping.size,
-        micro_batch=config.batch_size // mapping.size // config.accumulate,
+        micro_batch=config.batch_size // mapping.size // _parts(setup),
         devices=f"{mapping.size} x {platform}, {mapping.kind}",
         rates=_rates(setup),
         evaluations=math.ceil(setup.total_steps / every),
@@ -179,24 +180,25 @@ def plan(
 def _plan_step(setup: Setup, state: Any, compile: bool, limit: int | None) -> Plan:
     config, mapping = setup.config, setup.mapping
     height, width, channels = setup.image_shape
-    # The formula's activations are those of one micro-batch; the rest is of the whole step.
+    parts = _parts(setup)
+    # The formula's activations are those of one part; the rest is of the whole step.
     model = with_norm(setup.task.model, groups=1, axis_name=None)
     memory = memory_plan(
         model,
         image_size=(height, width),
-        batch_size=config.batch_size // config.accumulate,
+        batch_size=config.batch_size // parts,
         channels=channels,
         devices=mapping.size,
     )
-    if setup.task.plan.frozen:
-        memory = _without_frozen(memory, setup, state)
+    if setup.task.plan.frozen or setup.task.whole_statistics:
+        memory = _as_differentiated(memory, setup, state)
     memory = dataclasses.replace(
         memory,
         batch_size=config.batch_size,
         optimizer=_bytes(state.opt_state),
         ema=_bytes(state.ema),
-        batch=memory.batch * config.accumulate,
-        macs_per_step=memory.macs_per_step * config.accumulate,
+        batch=memory.batch * parts,
+        macs_per_step=memory.macs_per_step * parts,
     )
 
     def arguments(batch: int) -> tuple[Any, Any]:
@@ -223,7 +225,21 @@ def _plan_step(setup: Setup, state: Any, compile: bool, limit: int | None) -> Pl
         limit=limit,
         multiple=mapping.size * config.accumulate,
         most=max(config.batch_size, setup.order.num_examples),
+        data=_resident_bytes(setup),
     )
+
+
+def _parts(setup: Setup) -> int:
+    """In how many parts a batch is differentiated, one after the other."""
+    return 1 if setup.task.whole_statistics else setup.config.accumulate
+
+
+def _resident_bytes(setup: Setup) -> int:
+    """Of the training split's pixels and labels, where each device holds them."""
+    examples = setup.order.num_examples
+    if not is_resident(setup.config.data, examples):
+        return 0
+    return examples * (math.prod(setup.image_shape) + 4)
 
 
 def _one_device(setup: Setup, state: Any, size: int) -> tuple[Task, Any, dict[str, Any]]:
@@ -248,22 +264,25 @@ def _passes(setup: Setup, state: Any) -> float | None:
     return _flops(step, state, batch) / _flops(forward, state.variables, images)
 
 
-def _without_frozen(memory: MemoryPlan, setup: Setup, state: Any) -> MemoryPlan:
-    """The formula's account of a step that has no gradient of what is frozen.
+def _as_differentiated(memory: MemoryPlan, setup: Setup, state: Any) -> MemoryPlan:
+    """The formula's account of a step that keeps less: nothing frozen, or no more than products.
 
-    Its multiply-adds are half of XLA's FLOPs, those of the rest among them.
+    With something frozen its multiply-adds are half of XLA's FLOPs, those of the rest among them.
     """
     size = memory.per_device_batch
     task, state, batch = _one_device(setup, state, size)
 
     def loss(params: Any, state: Any, batch: Any, key: Any) -> Any:
-        return batch_loss(task, state, params, batch, key)
+        return loss_function(task, state)(params, batch, key)
 
+    saved = saved_bytes(loss, state.params, state, batch, state.key)
+    memory = dataclasses.replace(memory, activations=saved)
+    if not task.plan.frozen:
+        return memory
     step = jax.jit(functools.partial(train_step, task))
     return dataclasses.replace(
         memory,
         gradients=_bytes(state.params),
-        activations=saved_bytes(loss, state.params, state, batch, state.key),
         macs_per_step=int(_flops(step, state, batch) * memory.devices / 2),
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -79,12 +81,7 @@ def train_step(
     if task.axis_name is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(task.axis_name))
 
-    def loss_of(params: Any, micro: dict[str, jax.Array], micro_key: jax.Array) -> Any:
-        return batch_loss(task, state, params, micro, micro_key)
-
-    if task.whole_statistics:
-        loss_of = jax.checkpoint(loss_of, policy=_is_product)
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    gradient = jax.value_and_grad(loss_function(task, state), has_aux=True)
     if task.accumulate == 1 or task.whole_statistics:
         (loss, (stats, correct)), grads = gradient(state.params, batch, key)
     else:
@@ -125,7 +122,13 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-def batch_loss(
+def loss_function(task: Task, state: TrainState) -> Callable[..., Any]:
+    """What a step differentiates: `(params, batch, key) -> (loss, (statistics, correct))`."""
+    loss_of = functools.partial(_batch_loss, task, state)
+    return jax.checkpoint(loss_of, policy=_is_product) if task.whole_statistics else loss_of
+
+
+def _batch_loss(
     task: Task, state: TrainState, params: Any, batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     variables = state.with_frozen(params, state.batch_stats)

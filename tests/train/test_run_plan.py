@@ -62,6 +62,33 @@ def test_micro_batches_save_activations_and_not_work(config):
     assert cut.step.largest_batch % 4 == 0
 
 
+def test_a_batch_with_statistics_of_its_own_is_differentiated_at_once(config):
+    def found(**fields):
+        return plan_run(dataclasses.replace(config, **fields), compile=False, limit=GB)
+
+    whole, batch = found(), found(accumulate=4, accumulate_norm="batch")
+    micro = found(accumulate=4)
+    assert (batch.per_device_batch, batch.micro_batch) == (64, 64)
+    assert "at once" in str(micro) and "at once" not in str(batch)
+    # What convolutions give of the whole batch is kept, what BatchNorm and ReLU give is not.
+    halves = found(accumulate=2, accumulate_norm="batch")
+    assert batch.step.memory.activations == halves.step.memory.activations
+    assert 0.1 < batch.step.memory.activations / whole.step.memory.activations < 0.8
+    assert batch.step.memory.macs_per_step == whole.step.memory.macs_per_step
+    assert batch.step.memory.batch == whole.step.memory.batch
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_split_on_the_device_leaves_less_for_the_batch(config, compile):
+    streamed = dataclasses.replace(config, data=dataclasses.replace(config.data, resident_mb=0))
+    held = plan_run(config, compile=compile, limit=20 * 10**6)
+    size = 1433 * (8 * 8 + 4)
+    assert held.step.data == size
+    assert "97.4 kB" in next(x for x in str(held).splitlines() if "Data on each device" in x)
+    alone = plan_run(streamed, compile=compile, limit=20 * 10**6 - size)
+    assert alone.step.data == 0 and alone.step.largest_batch == held.step.largest_batch > 0
+
+
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
 def test_the_run_s_own_step_is_compiled_for_its_devices(config, mapping):
     config = dataclasses.replace(config, mapping=mapping, num_devices=4)
