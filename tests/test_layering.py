@@ -32,7 +32,7 @@ ALLOWED = {
     "parallel": {"processes"},
     "arguments": set(),
     "preprocess": set(),
-    "explore": {"nn", "models", "analysis", "filters", "visualize", "data"},
+    "explore": {"nn", "models", "analysis", "filters", "visualize", "data", "evaluation"},
     "evaluation": {
         *("nn", "models", "weights", "filters", "visualize", "data", "processes", "parallel"),
     },

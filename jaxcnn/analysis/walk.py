@@ -303,6 +303,8 @@ def _stack(values: list[Value]) -> Value:
 
 def inner_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """The program that a call-like equation (jit, remat, custom derivative) runs once."""
+    if eqn.primitive.name in _CONTROL:  # A loop that carries all looks like a call.
+        return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = eqn.params.get(key)
         if isinstance(inner, Jaxpr):

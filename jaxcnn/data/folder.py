@@ -117,7 +117,7 @@ def _collect(
         class_dir = folder / class_name
         if not class_dir.is_dir():
             continue
-        images = _images(class_dir)
+        images = image_files(class_dir)
         if not images:
             raise DataError(
                 f"{name!r}: class folder {class_dir} holds no images. Add some or remove it."
@@ -175,6 +175,7 @@ def _has_images(folder: pathlib.Path) -> bool:
         return any(map(_is_image, entries))
 
 
-def _images(folder: pathlib.Path) -> list[os.DirEntry[str]]:
+def image_files(folder: pathlib.Path) -> list[os.DirEntry[str]]:
+    """The images in a folder by name, without hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(filter(_is_image, entries), key=lambda entry: entry.name)

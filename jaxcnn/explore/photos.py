@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.data.decode import open_image, to_array
+from jaxcnn.data.folder import EXTENSIONS, image_files
 from jaxcnn.data.source import Source, describe, read_labels
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.preprocess import Preprocess
 
 # The longer side of a picture in the playground, in pixels.
 PICTURE_SIDE = 192
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +57,10 @@ def photo_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        inside = [pathlib.Path(entry.path) for entry in image_files(path)]
         if not inside:
             raise ValueError(
-                f"{path} has no images in it; give files ({', '.join(sorted(SUFFIXES))}), or a "
+                f"{path} has no images in it; give files ({', '.join(sorted(EXTENSIONS))}), or a "
                 "folder of them."
             )
         found += inside

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data.augment import normalize
+from jaxcnn.evaluation.corruptions import shift
 from jaxcnn.preprocess import Preprocess
 
 # Multiply-adds that all shifts of all photos together may take: about a minute on two cores.
@@ -35,18 +36,6 @@ def offsets(image_size: tuple[int, int], macs: int, photos: int) -> Offsets:
     return Offsets(tuple(step * i for i in range(-count, count + 1)))
 
 
-def shifted(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
-    """uint8 [H, W, C] moved by so many pixels; black moves in."""
-    height, width = pixels.shape[:2]
-    out = np.zeros_like(pixels)
-    rows = slice(max(down, 0), min(height + down, height))
-    columns = slice(max(right, 0), min(width + right, width))
-    from_rows = slice(max(-down, 0), min(height - down, height))
-    from_columns = slice(max(-right, 0), min(width - right, width))
-    out[rows, columns] = pixels[from_rows, from_columns]
-    return out
-
-
 def shift_scores(
     model: Any, variables: Any, preprocess: Preprocess, pixels: np.ndarray, grid: Sequence[int]
 ) -> np.ndarray:
@@ -59,6 +48,6 @@ def shift_scores(
 
     rows = []
     for down in grid:
-        moved = np.stack([shifted(pixels, down, right) for right in grid])
+        moved = np.stack([shift(pixels, down, right) for right in grid])
         rows.append(np.asarray(scores(variables, jnp.asarray(moved))))
     return np.stack(rows)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import JaxprEqn
 
-from jaxcnn.analysis.walk import inner_program
+from jaxcnn.analysis.rerun import bind, rerun
 from jaxcnn.explore.graph import Graph
 
 
@@ -29,33 +30,17 @@ def node_values(
     def run(variables: Any, images: Any) -> list[Any]:
         found: dict[int, Any] = {-1: images}
         flat = jax.tree.leaves((variables, images, jax.random.key(0)))
-        _run(program, flat, found, iter(range(10**9)), frozenset(places))
+        count = itertools.count()
+
+        def step(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
+            outputs = bind(eqn, values)
+            place = next(count)
+            if place in places:
+                found[place] = outputs[0]
+            return outputs
+
+        rerun(program, flat, step)
         return [found[place][0] for place in places]
 
     compiled = functools.partial(run, kept)
     return lambda images: [np.asarray(value) for value in compiled(images)]
-
-
-def _run(
-    closed: ClosedJaxpr, inputs: list[Any], found: dict[int, Any], counter: Any, wanted: Any
-) -> list[Any]:
-    """The program, equation by equation, numbered as the walk numbers them."""
-    env: dict[Any, Any] = dict(zip(closed.jaxpr.invars, inputs, strict=True))
-    env.update(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-
-    def read(var: Any) -> Any:
-        return var.val if isinstance(var, Literal) else env[var]
-
-    for eqn in closed.jaxpr.eqns:
-        values = [read(v) for v in eqn.invars]
-        inner = inner_program(eqn)
-        if inner is not None:
-            results = _run(inner, values, found, counter, wanted)
-        else:
-            place = next(counter)
-            out = eqn.primitive.bind(*values, **eqn.params)
-            results = list(out) if eqn.primitive.multiple_results else [out]
-            if place in wanted:
-                found[place] = results[0]
-        env.update(zip(eqn.outvars, results, strict=True))
-    return [read(v) for v in closed.jaxpr.outvars]

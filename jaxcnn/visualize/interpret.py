@@ -13,14 +13,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+
+from jaxcnn.analysis.rerun import bind
+from jaxcnn.analysis.walk import inner_program
 
 # The equation's place in each program on the way down to it, then which of its outputs.
 Place = tuple[int, ...]
 Unary = Callable[[jax.Array], jax.Array]
 
 _ONCE = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
-_CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 _LOOPS = ("scan", "while", "cond")
 
 
@@ -69,18 +71,18 @@ class Interpreter:
         if inner is not None and name in _ONCE:
             return self.run(inner, values, at)
         if self.relu is None:
-            return _bind(eqn, values)
+            return bind(eqn, values)
         if inner is not None and is_relu(inner):
             self.replaced += 1
             return [self.relu(values[0])]
         if inner is not None:  # a derivative of the author's own hides what is inside: open it
-            return self.run(inner, values, at) if _has_relu(inner) else _bind(eqn, values)
+            return self.run(inner, values, at) if _has_relu(inner) else bind(eqn, values)
         if name == "max" and (k := _operand_beside_zero(eqn)) is not None:
             self.replaced += 1
             return [self.relu(values[k])]
         if name in _LOOPS:
-            return _bind(eqn, values, {k: self._rewritten(v) for k, v in eqn.params.items()})
-        return _bind(eqn, values)
+            return bind(eqn, values, {k: self._rewritten(v) for k, v in eqn.params.items()})
+        return bind(eqn, values)
 
     def _rewritten(self, param: Any) -> Any:
         """A loop's parameter with the programs in it rewritten."""
@@ -123,19 +125,6 @@ def origin(closed: ClosedJaxpr, position: int, at: Place = ()) -> Place | None:
     return None
 
 
-def inner_program(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The program that a call-like equation runs once."""
-    if eqn.primitive.name not in _ONCE + _CUSTOM:
-        return None
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = eqn.params.get(key)
-        if isinstance(inner, Jaxpr):
-            inner = ClosedJaxpr(inner, ())
-        if isinstance(inner, ClosedJaxpr) and len(inner.jaxpr.invars) == len(eqn.invars):
-            return inner
-    return None
-
-
 def is_relu(closed: ClosedJaxpr) -> bool:
     """Whether a program is max(x, 0) and nothing else, as `jax.nn.relu` is."""
     jaxpr = closed.jaxpr
@@ -168,13 +157,3 @@ def _operand_beside_zero(eqn: JaxprEqn) -> int | None:
             if not isinstance(other, Literal) and jnp.issubdtype(other.aval.dtype, jnp.floating):
                 return 1 - k
     return None
-
-
-def _bind(
-    eqn: JaxprEqn, values: Sequence[Any], params: dict[str, Any] | None = None
-) -> Sequence[Any]:
-    bound = eqn.primitive.get_bind_params(eqn.params if params is None else params)
-    # Older and newer versions of jax differ in whether functions are taken out of the parameters.
-    functions, named = bound if isinstance(bound, tuple) else ((), bound)
-    outputs = eqn.primitive.bind(*functions, *values, **named)
-    return outputs if eqn.primitive.multiple_results else [outputs]

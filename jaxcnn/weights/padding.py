@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import JaxprEqn
 
-from jaxcnn.analysis.walk import inner_program
+from jaxcnn.analysis.rerun import bind, rerun
 from jaxcnn.nn import fast_forms
 
 _CONV = "conv_general_dilated"
@@ -39,35 +39,12 @@ def repadded(
     with fast_forms(False):  # whose windows have no names here
         program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
 
-    def run(*flat: Any) -> list[Any]:
-        return _run(program.jaxpr, program.consts, flat, operations, scheme)
+    def step(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        changed = _padding(eqn, inputs, scheme) if eqn.primitive.name in operations else {}
+        return bind(eqn, inputs, eqn.params | changed)
 
-    flat = jax.jit(run)(*jax.tree.leaves(args))
+    flat = jax.jit(lambda *flat: rerun(program, flat, step))(*jax.tree.leaves(args))
     return jax.tree.unflatten(jax.tree.structure(shape), flat)
-
-
-def _run(
-    program: Jaxpr, consts: Sequence[Any], args: Sequence[Any], operations: Any, scheme: str
-) -> list[Any]:
-    values = dict(zip(program.constvars, consts, strict=True))
-    values |= dict(zip(program.invars, args, strict=True))
-
-    def read(v: Any) -> Any:
-        return v.val if isinstance(v, Literal) else values[v]
-
-    for eqn in program.eqns:
-        inputs = [read(v) for v in eqn.invars]
-        inner = inner_program(eqn)
-        if inner is not None:
-            outputs = _run(inner.jaxpr, inner.consts, inputs, operations, scheme)
-        else:
-            params = eqn.primitive.get_bind_params(eqn.params)
-            if eqn.primitive.name in operations:
-                params = params | _padding(eqn, inputs, scheme)
-            outputs = eqn.primitive.bind(*inputs, **params)
-            outputs = outputs if eqn.primitive.multiple_results else [outputs]
-        values |= dict(zip(eqn.outvars, outputs, strict=True))
-    return [read(v) for v in program.outvars]
 
 
 def _padding(eqn: Any, inputs: Sequence[Any], scheme: str) -> dict[str, Any]:
