@@ -7,7 +7,6 @@ positive number where the image gets brighter from left to right.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+
+from jaxcnn.arguments import nearest
 
 Kernel = np.ndarray[Any, np.dtype[np.float64]]
 _ANGLES = (0, 45, 90, 135)
@@ -146,9 +147,10 @@ def classical_init(
         chosen = [n for n in bank if n != "identity"] if names is None else list(names)
         for name in chosen:
             if name not in bank:
-                near = difflib.get_close_matches(name, bank, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(bank)}."
-                raise ValueError(f"There is no kernel {name!r} of size {size}; {hint}")
+                raise ValueError(
+                    f"There is no kernel {name!r} of size {size}{nearest(name, bank)}; there are "
+                    f"{', '.join(bank)}."
+                )
         filled = [
             np.repeat(bank[n][..., None], channels, -1)
             * gain

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from jaxcnn.arguments import nearest
 
 # scipy.ndimage's names, and numpy.pad's name of the same thing. Beware: numpy's "reflect" is
 # scipy's "mirror"; here "reflect" is always scipy's.
@@ -57,9 +57,10 @@ def pad(
     """
     name = _ALIASES.get(mode, mode)
     if name not in MODES:
-        near = difflib.get_close_matches(mode, [*MODES, *_ALIASES], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(MODES)}."
-        raise ValueError(f"There is no boundary mode {mode!r}; {hint}")
+        hint = nearest(mode, [*MODES, *_ALIASES])
+        raise ValueError(
+            f"There is no boundary mode {mode!r}{hint}; use one of {', '.join(MODES)}."
+        )
     widths = [(0, 0)] * (images.ndim - 3) + [rows, columns, (0, 0)]
     if name == "constant":
         return jnp.pad(images, widths, mode="constant", constant_values=cval)

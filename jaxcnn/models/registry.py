@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import re
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from jaxcnn.arguments import nearest
 from jaxcnn.models import alexnet, cifar_resnet, googlenet, lenet, mlp, resnet, small_cnn, vgg
 from jaxcnn.models.taps import Tap, spatial_tap
 
@@ -78,7 +78,7 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     for field in fields:
         if field not in known:
             raise ValueError(
-                f"{name} has no field {field!r}{_suggest(field, known)}; it has {', '.join(known)}."
+                f"{name} has no field {field!r}{nearest(field, known)}; it has {', '.join(known)}."
             )
     return family.build(name, **fields)
 
@@ -109,14 +109,9 @@ def _family(name: str) -> ModuleType:
         if name in family.SPECS:
             return family
     raise ValueError(
-        f"There is no model {name!r}{_suggest(name, list_models())}; "
+        f"There is no model {name!r}{nearest(name, list_models())}; "
         "jaxcnn.list_models() gives all names."
     )
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _natural(name: str) -> list[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import linen as nn
+
+from jaxcnn.arguments import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +58,8 @@ def features(
     known = [tap.name for tap in getattr(model, "taps", ())] or list(found)
     for name in taps or ():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(
-                f"{type(model).__name__} has no tap {name!r}{hint}; it has {', '.join(known)}."
+                f"{type(model).__name__} has no tap {name!r}{nearest(name, known)}; it has "
+                f"{', '.join(known)}."
             )
     return {name: found[name] for name in known if taps is None or name in taps}

@@ -330,7 +330,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
       ValueError: as `from_dict`.
     """
     # An older config lacks fields that came later; such a run had what is now their default.
-    flat_old, flat_new = (_flatten(to_dict(from_dict(values))) for values in (old, new))
+    flat_old, flat_new = (flatten(to_dict(from_dict(values))) for values in (old, new))
     return [
         f"{name}: {flat_old.get(name)!r} -> {flat_new.get(name)!r}"
         for name in sorted(flat_old.keys() | flat_new.keys())
@@ -359,11 +359,12 @@ def _read(value: Any, hint: Any) -> Any:
     return value
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a config as JSON values by their whole names, such as `data.pad_crop`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping) and name != "model_args":
-            flat |= _flatten(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -17,7 +17,7 @@ from jaxcnn.analysis import plan as plan_step
 from jaxcnn.analysis.render import Column, Table, si, text
 from jaxcnn.data import Example
 from jaxcnn.nn import fast_forms
-from jaxcnn.train.config import TrainConfig, to_dict
+from jaxcnn.train.config import TrainConfig, flatten, to_dict
 from jaxcnn.train.feed import is_resident
 from jaxcnn.train.setup import Setup, prepare, with_norm
 from jaxcnn.train.step import Task, loss_function, train_step
@@ -88,7 +88,7 @@ class RunPlan:
         return "\n\n".join(text(table, width, color) for table in tables)
 
     def _config_table(self) -> Table:
-        fields = dict(_flat(to_dict(self.config)))
+        fields = flatten(to_dict(self.config))
         names = tuple(fields)
         values = tuple(v if isinstance(v, str) else json.dumps(v) for v in fields.values())
         return Table(
@@ -312,16 +312,6 @@ def _rates(setup: Setup) -> tuple[Rate, ...]:
         for step, what in sorted(marks.items())
         if 0 <= step < total
     )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value))
-    return rows
 
 
 def _bytes(tree: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxcnn.arguments import nearest
 from jaxcnn.weights.convert import check_variables, dense_after_flatten, statistics
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.files import read
@@ -169,11 +169,9 @@ def _split(
         elif name.startswith(TRAINED) and name.removeprefix(TRAINED) in counted:
             trained[name] = np.asarray(value)
         elif name != IMAGES:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise WeightsError(
-                f"The reference holds {name!r}{hint}, which is no activation of this "
-                f"{type(model).__name__}; it has {', '.join(known)}, and {TRAINED}NAME for "
+                f"The reference holds {name!r}{nearest(name, known)}, which is no activation of "
+                f"this {type(model).__name__}; it has {', '.join(known)}, and {TRAINED}NAME for "
                 "running statistics."
             )
     if not wanted and not trained:

@@ -98,7 +98,7 @@ def test_a_first_layer_filled_with_kernels_filters_as_they_do():
 
 def test_wrong_names_and_shapes_are_errors_that_help():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match="no kernel 'sobelx' of size 3; did you mean 'sobel_x'"):
+    with pytest.raises(ValueError, match=r"no kernel 'sobelx' of size 3 \(did you mean 'sobel_x'"):
         jf.classical_init(["sobelx"])(key, (3, 3, 3, 8))
     with pytest.raises(ValueError, match="fills square ones"):
         jf.classical_init()(key, (3, 5, 3, 8))

@@ -134,6 +134,12 @@ def test_only_fields_that_decide_the_result_count_as_differences():
     assert differences(to_dict(old), to_dict(new)) == ["data.pad_crop: 0 -> 2", "seed: 0 -> 1"]
 
 
+def test_a_field_of_the_network_is_a_difference_by_its_own_name():
+    old = TrainConfig(model="mlp", model_args={"dropout": 0.5})
+    new = dataclasses.replace(old, model_args={"dropout": 0.1})
+    assert differences(to_dict(old), to_dict(new)) == ["model_args.dropout: 0.5 -> 0.1"]
+
+
 def test_unknown_fields_of_a_saved_config_are_named():
     with pytest.raises(ValueError, match="TrainConfig has no field colour"):
         from_dict({"model": "mlp", "colour": 1})
