@@ -25,8 +25,9 @@ FORMATS = tuple(_OPTIONS)
 BLUE, ORANGE, GRAY = "#2563b0", "#d9661f", "#6b7280"
 # Okabe and Ito's colours, which stay apart for colour-blind eyes, without the yellow.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-# Amounts, and signed values: both are read without red against green, the first also in gray.
-AMOUNT, SIGNED, DROP = "inferno", "PuOr", "PuOr_r"
+# Amounts, and signed values, whose orange is for a class and purple against it: both are read
+# without red against green, the first also in gray.
+AMOUNT, SIGNED = "inferno", "PuOr_r"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -145,7 +146,8 @@ def draw_grid(rows: Sequence[Row], path: pathlib.Path, *, title: str, side: floa
         if row.scale is not None:
             shades = ScalarMappable(Normalize(*row.scale.limits), row.scale.cmap)
             line[-1].set_axis_on()
-            bar = figure.colorbar(shades, cax=line[-1])
+            # With both ends, so that the range can be read.
+            bar = figure.colorbar(shades, cax=line[-1], ticks=np.linspace(*row.scale.limits, 5))
             bar.set_label(row.scale.label, fontsize=9)
     figure.suptitle(title, fontweight="bold", fontsize=13)
     save(figure, path)

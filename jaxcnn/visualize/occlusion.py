@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from flax import linen as nn
 
 from jaxcnn.nn.conv import pair
 from jaxcnn.visualize.cam import class_titles
-from jaxcnn.visualize.canvas import DROP, Panel, Row, Scale, draw_grid
+from jaxcnn.visualize.canvas import SIGNED, Panel, Row, Scale, draw_grid
 from jaxcnn.visualize.program import Program, choose_classes
 
 
@@ -153,6 +154,12 @@ def _starts(length: int, size: int, step: int) -> np.ndarray:
     return np.unique(np.append(np.arange(0, length - size + 1, step), length - size))
 
 
+def _rounded_up(value: float) -> float:
+    """The next 1, 2, 4, 6, 8 or 10 times a power of ten, whose half is as short to write."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(power * n for n in (1, 2, 4, 6, 8, 10) if value <= power * n)
+
+
 def draw_occlusion(
     photos: np.ndarray,
     result: OcclusionResult,
@@ -165,15 +172,15 @@ def draw_occlusion(
     """Photos uint8 [B, H, W, C] above what covering each pixel takes from the probability."""
     titles = class_titles(result.classes, class_names, result.probabilities, truths)
     pixels = 100 * result.pixels
-    most = float(np.abs(pixels).max()) or 1.0
+    most = _rounded_up(float(np.abs(pixels).max()) or 1.0)
     height, width = result.patch
     draw_grid(
         [
             Row("photo", [Panel(p, title=t) for p, t in zip(photos, titles, strict=True)]),
             Row(
                 f"{height}x{width} pixels\ncovered",
-                [Panel(p, DROP, (-most, most)) for p in pixels],
-                Scale("probability lost (points)", DROP, (-most, most)),
+                [Panel(p, SIGNED, (-most, most)) for p in pixels],
+                Scale("probability lost (points)", SIGNED, (-most, most)),
             ),
         ],
         path,

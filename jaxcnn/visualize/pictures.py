@@ -26,6 +26,7 @@ from jaxcnn.visualize.sanity import METHODS, check_method, draw_randomization
 # Above this size a picture that needs hundreds of gradients is drawn only when it is asked for.
 _MOST_PIXELS = 64 * 64
 _MOST_CLASSES = 10
+_LEAST_MAP = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Subject:
       preprocess: how a photo becomes an input.
       class_names: in the order of the logits.
       photos: uint8 [N, H, W, C], of the preprocess's size; None for none.
-      layer: a tap or a module's path for the pictures that look at one; each one's own default.
+      layer: a tap or a module's path for the pictures that look at one; each one's own default,
+        for class activation maps the deepest tap whose map is at least 4x4.
       classes: which class is explained; the predicted ones by default.
       truths: the names of the photos' true classes, where they are known.
       ascent: how inputs are maximised.
@@ -124,7 +126,7 @@ def draw_pictures(
     if form not in FORMATS:
         raise ValueError(f"There is no format {form!r}; there are {', '.join(FORMATS)}.")
     if subject.layer:
-        _channels(subject)
+        _program(subject).shape(subject.layer)
     for name in only or KINDS:
         kind = KINDS[name]
         reason = "" if only else _left_out(kind, subject)
@@ -139,10 +141,23 @@ def draw_pictures(
         yield name, reason or path
 
 
-def _channels(subject: Subject) -> int:
-    """Channels of the layer that was asked for; raises ValueError where there is no such layer."""
+def _program(subject: Subject) -> Program:
     shape = (1, *subject.preprocess.image_size, subject.preprocess.channels)
-    return Program(*subject.network, np.empty(shape)).shape(subject.layer or "")[-1]
+    return Program(*subject.network, np.empty(shape))
+
+
+def _cam_layer(subject: Subject) -> str | None:
+    """The layer for class activation maps; None is the network's own.
+
+    By default the deepest tap with a map of 4x4 or more, where there is one: the 2x2 at the end of
+    a network for 8x8 pixels shows no place, and four numbers have no rank correlation to speak of.
+    """
+    if subject.layer:
+        return subject.layer
+    program = _program(subject)
+    shapes = {name: program.shape(name) for name in program.taps}
+    maps = [name for name, s in shapes.items() if len(s) == 4 and min(s[1:3]) >= _LEAST_MAP]
+    return maps[-1] if maps else None
 
 
 def _left_out(kind: Kind, subject: Subject) -> str:
@@ -167,14 +182,14 @@ def _maps(subject: Subject, path: pathlib.Path) -> None:
 
 def _cam(subject: Subject, path: pathlib.Path) -> None:
     result = grad_cam(
-        *subject.network, subject.inputs, classes=subject.classes, layer=subject.layer
+        *subject.network, subject.inputs, classes=subject.classes, layer=_cam_layer(subject)
     )
     draw_cam(subject.shown, result, subject.class_names, path, **subject.labels)
 
 
 def _guided(subject: Subject, path: pathlib.Path) -> None:
     result = guided_grad_cam(
-        *subject.network, subject.inputs, classes=subject.classes, layer=subject.layer
+        *subject.network, subject.inputs, classes=subject.classes, layer=_cam_layer(subject)
     )
     draw_guided(subject.shown, result, subject.class_names, path, **subject.labels)
 
@@ -198,7 +213,9 @@ def _receptive(subject: Subject, path: pathlib.Path) -> None:
 def _maximize(subject: Subject, path: pathlib.Path) -> None:
     channels = [subject.classes or 0]
     if subject.layer or subject.classes is None:
-        total = _channels(subject) if subject.layer else len(subject.class_names)
+        total = len(subject.class_names)
+        if subject.layer:
+            total = _program(subject).shape(subject.layer)[-1]
         channels = list(range(min(_MOST_CLASSES, total)))
     result = maximize(
         *subject.network, subject.preprocess, channels, layer=subject.layer, ascent=subject.ascent
@@ -213,12 +230,12 @@ def _stages(subject: Subject, path: pathlib.Path) -> None:
 
 def _sanity(subject: Subject, path: pathlib.Path) -> None:
     program = Program(*subject.network, subject.inputs)
-    drawn = program.initial_weights(seed=0)
+    drawn, layer = program.initial_weights(seed=0), _cam_layer(subject)
     results = []
     for method in METHODS:
         try:
             results.append(
-                check_method(program, subject.inputs, method, drawn, subject.classes, subject.layer)
+                check_method(program, subject.inputs, method, drawn, subject.classes, layer)
             )
         except NotApplicable:  # no convolution, or no ReLU: the other methods are still checked
             continue

@@ -11,12 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from jaxcnn.analysis import Box, receptive_field
 from jaxcnn.visualize.canvas import ORANGE, Panel, new_figure, save
 from jaxcnn.visualize.maps import spatial_layers
 from jaxcnn.visualize.program import Program
+
+# Of a photo, in inches.
+_SIDE = 2.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,25 +121,36 @@ def _size(fields: Any, name: str, unit: tuple[int, int], channel: int | None) ->
     return fields.box(name, unit, channel=channel, clipped=False).size
 
 
+def _frame(axes: Axes, box: Box, pixels: int) -> None:
+    """A frame just outside of a box, so that it does not cover what the smallest boxes hold."""
+    beside = 1.5 * pixels / (72 * _SIDE)
+    corner = (box.left - 0.5 - beside, box.top - 0.5 - beside)
+    height, width = (length + 2 * beside for length in box.size)
+    for color, line in (("white", 3.0), (ORANGE, 1.5)):
+        axes.add_patch(
+            Rectangle(
+                *(corner, width, height),
+                fill=False,
+                edgecolor=color,
+                linewidth=line,
+                clip_on=False,
+            )
+        )
+
+
 def draw_views(
     photo: np.ndarray, views: Sequence[UnitView], path: pathlib.Path, *, title: str = ""
 ) -> None:
     """The photo uint8 [H, W, C] with each unit's box, and its map below, if there is one."""
     known = [view for view in views if view.activation is not None]
-    figure = new_figure(2.6 * len(views) + 0.3, 6.0 if known else 3.5)
+    figure = new_figure((_SIDE + 0.1) * len(views) + 0.3, 6.0 if known else 3.5)
     grid = figure.subplots(2 if known else 1, len(views), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for column, view in enumerate(views):
         axes, box = grid[0][column], view.box
         Panel(photo).draw(axes)
-        corner = (box.left - 0.5, box.top - 0.5)
-        for color, width in (("white", 4.5), (ORANGE, 2.5)):
-            axes.add_patch(
-                Rectangle(
-                    corner, box.size[1], box.size[0], fill=False, edgecolor=color, linewidth=width
-                )
-            )
+        _frame(axes, box, max(photo.shape[:2]))
         height, width = view.size
         cut = "" if view.size == box.size else f"\n{box.size[0]}x{box.size[1]} of them in the photo"
         axes.set_title(f"{view.layer}\n{height:g}x{width:g} pixels{cut}", fontsize=11)

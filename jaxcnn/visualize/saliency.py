@@ -216,7 +216,8 @@ def draw_guided(
             Row("guided\nGrad-CAM", products, _GRADIENT),
         ],
         path,
-        title=f"{title}: evidence for a class, coarse, fine, and both",
+        title=f"{title}: evidence for a class, coarse, fine, and both\n(Grad-CAM at "
+        f"{result.cam.layer}; orange: where brighter speaks for the class, purple: where darker)",
     )
 
 
