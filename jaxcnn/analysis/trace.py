@@ -215,6 +215,11 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.number)
 
 
+def _without_pixels(*values: Any) -> bool:
+    """What a function between modules leaves is seen as the next one's input."""
+    return any(_is_array(a) and 0 in a.shape for a in jax.tree.leaves(values))
+
+
 def _names(path: Any) -> Path:
     return tuple(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path)
 
@@ -247,9 +252,9 @@ def _guard(
         except Exception:
             failed.extend(stack if not failed else ())
             raise
-        if any(_is_array(a) and 0 in a.shape for a in jax.tree.leaves(out)):
+        if _without_pixels(args, out):
             failed.extend(stack if not failed else ())
-            raise ValueError("nothing is left of the image here: the output has no pixels.")
+            raise ValueError("nothing is left of the image here: a map has no pixels.")
         stack.pop()
         return out
 
@@ -291,11 +296,11 @@ def _remedy(model: nn.Module, images: jax.ShapeDtypeStruct, arguments: Mapping[s
 
 
 def _strictly(model: nn.Module, arguments: Mapping[str, Any], key: Any, images: Any) -> Any:
-    """One call of the model in which an output without pixels is an error."""
+    """One call of the model in which a map without pixels is an error."""
 
     def refuse(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         out = call(*args, **kwargs)
-        if any(_is_array(a) and 0 in a.shape for a in jax.tree.leaves(out)):
+        if _without_pixels(args, out):
             raise ValueError("no pixels")
         return out
 

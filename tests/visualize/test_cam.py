@@ -48,6 +48,11 @@ def test_the_gradient_at_a_tap_or_module_is_that_of_the_rest_of_the_network(smal
     np.testing.assert_allclose(result.maps, expected, atol=1e-6)
 
 
+@pytest.mark.xfail(
+    jax.__version__.startswith("0.11."),
+    reason="jaxlib's CPU compiler gives NaN: half precision in docs/performance.md",
+    strict=False,
+)
 def test_a_network_that_computes_in_bfloat16_has_nearly_the_same_maps(small):
     model, variables, images = small
     exact = grad_cam(model, variables, images, classes=1, layer="stage2")
