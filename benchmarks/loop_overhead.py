@@ -176,7 +176,8 @@ def measure(dataset: str, pairs: int, count: int, streamed: bool) -> Pairs:
         mock.patch.object(loop._Run, "save", lambda run, score=None: found[0].save(run, score)),
         tempfile.TemporaryDirectory() as folder,
     ):
-        fit(config, folder)
+        result = fit(config, folder)
+    assert result.status == "finished"
     return found[0]
 
 

@@ -24,11 +24,12 @@ from typing import Any
 
 import command_line
 
-from jaxcnn.benchmark import Case, InputCase, environment, measure
-from jaxcnn.benchmark.case import MODES, RANDOM, SIDES
-from jaxcnn.benchmark.feeding import SIDES as INPUT_SIDES
-from jaxcnn.benchmark.feeding import cores_for
-from jaxcnn.benchmark.suite import SUITES, choose, run_suite
+with command_line.importing():
+    from jaxcnn.benchmark import Case, InputCase, environment, measure
+    from jaxcnn.benchmark.case import MODES, RANDOM, SIDES
+    from jaxcnn.benchmark.feeding import SIDES as INPUT_SIDES
+    from jaxcnn.benchmark.feeding import cores_for
+    from jaxcnn.benchmark.suite import SUITES, choose, run_suite
 
 SHARES = {
     "matrix_share": "of the products",

@@ -1,4 +1,4 @@
-"""What the scripts share: errors as one line, and recipes by name."""
+"""What the scripts share: errors and Ctrl-C as one line, and recipes by name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import errno
 import importlib.util
 import io
 import logging
+import os
 import pathlib
 import re
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 RECIPES = pathlib.Path(__file__).resolve().parents[1] / "configs"
@@ -47,12 +51,14 @@ def run(main: Callable[[list[str]], int]) -> None:
     """Calls `main` with the arguments and exits with its code.
 
     What the user can mend (a wrong name, value or file) is one line on stderr and code 2; the
-    rest is a bug, or another process's death, and keeps its traceback and code 1.
+    rest is a bug, or another process's death, and keeps its traceback and code 1. Ctrl-C is one
+    line and code 130; a second one, a second later or more, ends at once.
     """
     # Orbax logs pages about what it then raises, and what is raised is said in one line here.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        code = main(sys.argv[1:])
+        with _Interrupts():
+            code = main(sys.argv[1:])
     except (ValueError, FloatingPointError, OSError) as error:
         if several_processes() and "Gloo" in str(error):
             print(f"error: another process ended: {error}", file=sys.stderr)
@@ -60,8 +66,6 @@ def run(main: Callable[[list[str]], int]) -> None:
         else:
             print(f"error: {said(error)}", file=sys.stderr)
             code = 2
-    except KeyboardInterrupt:
-        code = 130
     except Exception:
         traceback.print_exc()
         code = 1
@@ -70,6 +74,73 @@ def run(main: Callable[[list[str]], int]) -> None:
 
         processes.abort(code)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around a script's slow imports: Ctrl-C ends them as it ends `run`."""
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heard:
+        signal.signal(signal.SIGINT, lambda number, frame: _end_interrupted())
+    try:
+        yield
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Interrupts:
+    """Once Ctrl-C came, leaving the block ends the process, with whatever result or error.
+
+    The KeyboardInterrupt alone can get lost: compiled code makes other errors of it, and Python
+    drops it in a callback of the garbage collector. What was dropped there is raised once more.
+    """
+
+    def __init__(self) -> None:
+        self._noted: float | None = None
+        # A job of the background ignores Ctrl-C.
+        self._heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def __enter__(self) -> None:
+        self._hook = sys.unraisablehook
+        if self._heard:
+            signal.signal(signal.SIGINT, self._note)
+            sys.unraisablehook = self._raise_again
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._noted is not None or kind is KeyboardInterrupt:
+            _end_interrupted()
+        if self._heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = self._hook
+
+    def _note(self, number: int, frame: object) -> None:
+        if self._noted is None:
+            self._noted = time.monotonic()
+            raise KeyboardInterrupt
+        # One Ctrl-C comes twice where a parent passes on what the terminal sent to both.
+        if time.monotonic() - self._noted > 1:
+            _end_interrupted()
+
+    def _raise_again(self, dropped: Any) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            self._hook(dropped)
+            return
+        self._noted = None
+        main = threading.main_thread().ident
+        # Later, as it would be dropped again here.
+        timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+
+def _end_interrupted() -> NoReturn:
+    """Ends without Python's own end, in which JAX's threads that still compute crash."""
+    with contextlib.suppress(OSError, RuntimeError):  # a closed pipe; or in the midst of a print
+        print("interrupted", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(130)
 
 
 def said(error: Exception) -> str:

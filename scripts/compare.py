@@ -17,7 +17,8 @@ import command_line
 import rich.console
 import rich.table
 
-from jaxcnn.evaluation import Comparison, Outputs, compare, read_predictions
+with command_line.importing():
+    from jaxcnn.evaluation import Comparison, Outputs, compare, read_predictions
 
 
 def main(arguments: list[str]) -> int:

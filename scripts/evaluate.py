@@ -23,10 +23,11 @@ import rich.console
 import rich.progress
 import rich.table
 
-from jaxcnn.evaluation import Entry, Options, Outputs, evaluate_network
-from jaxcnn.evaluation.predictions import check_path, write_predictions
-from jaxcnn.evaluation.record import failed_record, sorted_records, to_csv
-from jaxcnn.evaluation.report import MISTAKES, figures, make_report
+with command_line.importing():
+    from jaxcnn.evaluation import Entry, Options, Outputs, evaluate_network
+    from jaxcnn.evaluation.predictions import check_path, write_predictions
+    from jaxcnn.evaluation.record import failed_record, sorted_records, to_csv
+    from jaxcnn.evaluation.report import MISTAKES, figures, make_report
 
 # Beside the name and its weights, what the console shows of several networks; in percent.
 _COLUMNS = ("top-1", "95% interval", "top-5", "loss", "ECE")

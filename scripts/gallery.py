@@ -14,12 +14,13 @@ import pathlib
 
 import command_line
 
-from jaxcnn import create_model, load_network
-from jaxcnn.data import open_source, prepare_image
-from jaxcnn.preprocess import Preprocess
-from jaxcnn.train import Network, fit
-from jaxcnn.train.figures import make_subject, read_curves
-from jaxcnn.visualize import draw_pictures, draw_runs, draw_views, unit_views
+with command_line.importing():
+    from jaxcnn import create_model, load_network
+    from jaxcnn.data import open_source, prepare_image
+    from jaxcnn.preprocess import Preprocess
+    from jaxcnn.train import Network, fit
+    from jaxcnn.train.figures import make_subject, read_curves
+    from jaxcnn.visualize import draw_pictures, draw_runs, draw_views, unit_views
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = ("digits_cnn", "digits_mlp")
@@ -41,7 +42,9 @@ def main(arguments: list[str]) -> int:
 
     runs = [options.runs / name for name in DIGITS]
     for name, folder in zip(DIGITS, runs, strict=True):
-        fit(command_line.load_recipe(name), folder)
+        result = fit(command_line.load_recipe(name), folder)
+        if result.status == "interrupted":
+            return 130 if result.signal == "SIGINT" else 143
     path = options.output / "learning_curves.png"
     draw_runs(read_curves(runs), path, title="Two networks on handwritten digits")
     print(path)

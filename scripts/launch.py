@@ -12,7 +12,8 @@ import pathlib
 
 import command_line
 
-from jaxcnn import launcher
+with command_line.importing():
+    from jaxcnn import launcher
 
 
 def main(arguments: list[str]) -> int:

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Iterator
 
 import command_line
-import jax
-import numpy as np
 import rich.console
 import rich.table
 
-from jaxcnn.data.augment import normalize
+with command_line.importing():
+    import jax
+    import numpy as np
+
+    from jaxcnn.data.augment import normalize
 
 # Images in a batch: as many as fit any device, and few enough that the first results come soon.
 BATCH = 64

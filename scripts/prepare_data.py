@@ -11,7 +11,8 @@ import argparse
 
 import command_line
 
-from jaxcnn.data.prepare import convert, format_prepared, prepare
+with command_line.importing():
+    from jaxcnn.data.prepare import convert, format_prepared, prepare
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,8 @@ import command_line
 import rich.console
 import rich.table
 
-from jaxcnn.data import open_source
+with command_line.importing():
+    from jaxcnn.data import open_source
 
 
 def main(arguments: list[str]) -> int:

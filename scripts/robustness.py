@@ -18,10 +18,11 @@ import rich.console
 import rich.progress
 import rich.table
 
-from jaxcnn.evaluation import Options, Outputs, prepare_network
-from jaxcnn.evaluation.corruptions import LEVELS, conditions
-from jaxcnn.evaluation.robustness import Robustness, measure_robustness, to_csv
-from jaxcnn.visualize import canvas, draw_robustness
+with command_line.importing():
+    from jaxcnn.evaluation import Options, Outputs, prepare_network
+    from jaxcnn.evaluation.corruptions import LEVELS, conditions
+    from jaxcnn.evaluation.robustness import Robustness, measure_robustness, to_csv
+    from jaxcnn.visualize import canvas, draw_robustness
 
 
 def main(arguments: list[str]) -> int:

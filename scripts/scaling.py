@@ -14,9 +14,10 @@ import pathlib
 
 import command_line
 
-from jaxcnn.benchmark import environment
-from jaxcnn.benchmark.scaling import efficiencies, measure_scaling, scaling_lines
-from jaxcnn.evaluation import Outputs
+with command_line.importing():
+    from jaxcnn.benchmark import environment
+    from jaxcnn.benchmark.scaling import efficiencies, measure_scaling, scaling_lines
+    from jaxcnn.evaluation import Outputs
 
 
 def main(arguments: list[str]) -> int:

@@ -15,7 +15,8 @@ import sys
 
 import command_line
 
-from jaxcnn.train import prove
+with command_line.importing():
+    from jaxcnn.train import prove
 
 
 def main(arguments: list[str]) -> int:

@@ -12,6 +12,8 @@ import concurrent.futures
 import dataclasses
 import itertools
 import multiprocessing
+import os
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -87,9 +89,19 @@ def measure_scaling(
         own = dataclasses.replace(config, batch_size=batch * count, num_devices=count)
         # The number of CPU devices is fixed once JAX has begun, and memory stays taken on GPUs.
         context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-            points.append(pool.submit(measure_point, own, steps, rounds).result())
+        with concurrent.futures.ProcessPoolExecutor(1, context, _leave_ctrl_c) as pool:
+            worker = pool.submit(os.getpid).result()
+            try:
+                points.append(pool.submit(measure_point, own, steps, rounds).result())
+            except KeyboardInterrupt:
+                os.kill(worker, signal.SIGKILL)  # The pool would wait for what it measures.
+                raise
     return points
+
+
+def _leave_ctrl_c() -> None:
+    """To the parent, which ends its worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def measure_point(config: TrainConfig, steps: int, rounds: int) -> Point:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 
@@ -74,27 +74,25 @@ def prove(
     for path in (straight, interrupted):
         shutil.rmtree(path, ignore_errors=True)
 
-    def start(workdir: pathlib.Path) -> subprocess.Popen[bytes]:
-        with (folder / f"{workdir.name}.log").open("ab") as file:
-            whole = [*command, str(folder / "config.json"), str(workdir)]
-            return subprocess.Popen(whole, stdout=file, stderr=subprocess.STDOUT)
-
+    command = [*command, str(folder / "config.json")]
     say(f"straight: {config.length} in one go")
-    _finish(start(straight), folder / "straight.log")
+    with _started([*command, str(straight)], folder / "straight.log") as run:
+        _finish(run, folder / "straight.log")
     say(f"interrupted: to be killed after the checkpoint of step {kill_at}")
-    killed = start(interrupted)
-    while _newest(interrupted) < kill_at:
-        if killed.poll() is not None:
-            raise RuntimeError(
-                f"The run ended before the checkpoint of step {kill_at} was seen; take more steps. "
-                + _tail(folder / "interrupted.log")
-            )
-        time.sleep(0.002)
-    os.kill(killed.pid, signal.SIGKILL)
-    if killed.wait() != -signal.SIGKILL:
+    log = folder / "interrupted.log"
+    with _started([*command, str(interrupted)], log) as killed:
+        while _newest(interrupted) < kill_at:
+            if killed.poll() is not None:
+                raise RuntimeError(
+                    f"The run ended before the checkpoint of step {kill_at} was seen; take more "
+                    f"steps. {_tail(log)}"
+                )
+            time.sleep(0.002)
+    if killed.returncode != -signal.SIGKILL:
         raise RuntimeError("The run was over before it could be killed; take more steps.")
     say(f"killed by SIGKILL, newest checkpoint {_newest(interrupted)}; the same command again")
-    _finish(start(interrupted), folder / "interrupted.log")
+    with _started([*command, str(interrupted)], log) as run:
+        _finish(run, log)
     wrong = []
     if config.steps_per_dispatch == 1:
         wrong = example_differences(straight / EXAMPLES, interrupted / EXAMPLES)
@@ -125,6 +123,18 @@ def read_config(path: pathlib.Path) -> TrainConfig:
 def _newest(workdir: pathlib.Path) -> int:
     names = [p.name for p in (workdir / "checkpoints").glob("*")]
     return max((int(name) for name in names if name.isdigit()), default=-1)
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str], log: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive the block."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _finish(process: subprocess.Popen[bytes], log: pathlib.Path) -> None:

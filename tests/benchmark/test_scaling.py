@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.benchmark.scaling import Point, efficiencies, scaling_lines, time_ways
+from jaxcnn.benchmark.scaling import (
+    Point,
+    efficiencies,
+    measure_scaling,
+    scaling_lines,
+    time_ways,
+)
 from jaxcnn.data import Example
 from jaxcnn.train import DataConfig, TrainConfig, steps
 from jaxcnn.train.setup import prepare
@@ -82,3 +89,23 @@ def test_the_script_measures_a_config_on_one_and_two_devices(tmp_path):
     assert done.stdout.count("-bound |") == 2
     wrong = subprocess.run([*command, "--devices", "0"], capture_output=True, text=True)
     assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1
+
+
+class _Interrupting(int):
+    """A number of steps that presses Ctrl-C of the parent where the worker reads it."""
+
+    def __reduce__(self):
+        code = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
+        return exec, (code,)
+
+
+def test_ctrl_c_does_not_wait_for_what_is_being_measured():
+    # A job of the background inherits that SIGINT is ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure_scaling(TrainConfig("mlp"), [1], steps=_Interrupting(1))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert time.monotonic() - started < 30

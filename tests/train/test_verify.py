@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
+import textwrap
 
 import jax
 import numpy as np
 import pytest
 
+from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.dispatch import Dispatcher
-from jaxcnn.train.prove import run_once, shortened
+from jaxcnn.train.prove import prove, run_once, shortened
 from jaxcnn.train.verify import digest, example_differences, state_differences
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "verify_resume.py"
@@ -74,6 +78,25 @@ def test_the_run_of_the_proof_dispatches_its_steps_as_the_user_s_does(
     monkeypatch.setattr(Dispatcher, "advance", noted)
     run_once(shortened(config, 8, 4), tmp_path)
     assert counts == [2, 2, 2, 2]
+
+
+def test_ctrl_c_of_the_proof_ends_its_run(tmp_path):
+    program = """
+    import os, pathlib, signal, sys, time
+    pathlib.Path(sys.argv[1]).with_name("pid").write_text(str(os.getpid()))
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    # A job of the background inherits that SIGINT is ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            prove(TrainConfig("mlp"), tmp_path, command, kill_at=1, say=lambda line: None)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 @pytest.mark.slow
