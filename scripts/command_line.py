@@ -148,7 +148,7 @@ def said(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         remedy = _REMEDIES.get(error.errno or 0)
         return f"{error.filename}: {error.strerror}" + (f"; {remedy}." if remedy else ".")
-    return str(error)
+    return getattr(error, "summary", str(error))  # of weights, whose error has a line a mismatch
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:

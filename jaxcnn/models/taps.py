@@ -48,7 +48,8 @@ def features(
       computed.
 
     Raises:
-      ValueError: for a tap that the network does not have; it suggests the nearest.
+      ValueError: for a module that sows nothing, or a tap that the network does not have; it
+        suggests the nearest.
     """
     if isinstance(taps, str):
         taps = (taps,)
@@ -56,6 +57,11 @@ def features(
     # A sown value is a tuple; the rest is what inner modules sow under their own names.
     found = {k: v[0] for k, v in sown.get("intermediates", {}).items() if isinstance(v, tuple)}
     known = [tap.name for tap in getattr(model, "taps", ())] or list(found)
+    if not known:
+        raise ValueError(
+            f"{type(model).__name__} declares no taps: sow them in its call, "
+            "self.sow('intermediates', 'stage1', x)."
+        )
     for name in taps or ():
         if name not in known:
             raise ValueError(

@@ -109,7 +109,7 @@ def _load_weights(
     # A layer that reads flattened maps keeps its rows in an order that depends on the size.
     size = known.image_size if known else None
     variables = weights.load(found.path, model, image_size=size)
-    channels = weights.convert.image_channels(variables, model, size)
+    channels = weights.sizes.image_channels(variables, model, size)
     if channels not in ((known.channels,) if known else (1, 3)):
         given = f"its preprocessing gives {known.channels}" if known else "a picture has 1 or 3"
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,11 +13,17 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxcnn.nn.conv import pair
 from jaxcnn.weights import layout
 from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.layout import COUNTER, Entry, Naming, Path
-from jaxcnn.weights.tables import Size, Table, tables
+from jaxcnn.weights.sizes import (
+    described_channels,
+    image_channels,
+    size_hint,
+    size_of,
+    usual_channels,
+)
+from jaxcnn.weights.tables import NO_TABLE, TABLES, Size, Table, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +54,7 @@ def from_torch(
         torchvision's and timm's names are told apart by themselves.
       model: the network.
       image_size: of the images that the weights are for, where their number depends on it
-        (`lenet5`, `mlp`); by default the network's own.
+        (`lenet5`, `mlp`); by default the network's own, 224 for a module of one's own.
       in_channels: channels of the images that the network will see. Where the weights have
         others, the first kernel is summed for 1, and repeated, cut and scaled for more (timm).
       new_head: a key of `jax.random`: the layers that are as wide as there are classes start
@@ -81,7 +87,7 @@ def to_torch(
       variables: `{"params", "batch_stats"}` of the network.
       model: the network.
       naming: `torch` (torchvision's names, or those of the published weights), `timm`, or
-        `jaxcnn` (our own names and layout).
+        `jaxcnn` (our own names and layout), which any Linen module has.
       image_size: as for `from_torch`.
 
     Returns:
@@ -90,7 +96,7 @@ def to_torch(
     Raises:
       WeightsError: for variables that are not the network's, or an unknown naming.
     """
-    size = _size(model, image_size)
+    size = size_of(model, image_size)
     chosen = _naming(model, size, naming)
     flat = flatten_dict(jax.device_get(dict(variables)))
     kept = {path: value for path, value in flat.items() if path[0] == COUNTER}
@@ -110,11 +116,11 @@ def names(
 ) -> dict[str, tuple[int, ...]]:
     """The arrays that a state dict of the network has: name and shape, without computing any.
 
-    Arguments and errors as for `to_torch`.
+    Arguments and errors as for `to_torch`; a module of one's own is taken to see RGB images.
     """
-    size = _size(model, image_size)
+    size = size_of(model, image_size)
     chosen = _naming(model, size, naming)
-    ours = layout.shapes(model, size, model.spec.channels)
+    ours = layout.shapes(model, size, usual_channels(model))
     found = {name: entry.their_shape for name, entry in chosen.entries(ours).items()}
     counted = chosen.table is not None and chosen.table.counters
     return found | dict.fromkeys(chosen.counters(ours) if counted else (), ())
@@ -122,8 +128,8 @@ def names(
 
 def statistics(model: nn.Module, image_size: int | Size | None = None) -> dict[str, Path]:
     """Where the running statistics lie in our variables, by any of their names."""
-    size = _size(model, image_size)
-    ours = layout.shapes(model, size, model.spec.channels)
+    size = size_of(model, image_size)
+    ours = layout.shapes(model, size, usual_channels(model))
     norms = [path for path in ours if path[0] == "batch_stats"]
     return {naming.name(p): p for naming in _namings(model, size).values() for p in norms}
 
@@ -132,9 +138,11 @@ def dense_after_flatten(
     model: nn.Module, image_size: int | Size | None = None
 ) -> list[tuple[Path, Size]]:
     """The dense layers that read a flattened map: their modules, and the map's size."""
-    size = _size(model, image_size)
-    table = tables(model, size)["torch"]
-    modules = {path[1:-1] for path in layout.shapes(model, size, model.spec.channels)}
+    size = size_of(model, image_size)
+    table = _table(model, size)
+    if table is NO_TABLE:
+        return []
+    modules = {path[1:-1] for path in layout.shapes(model, size, usual_channels(model))}
     grids = {module: table.find("/".join(module))[1].grid for module in modules}
     return sorted((module, grid) for module, grid in grids.items() if grid != (1, 1))
 
@@ -153,11 +161,16 @@ def assemble(
       model: the network.
       options: the arguments of `from_torch`.
     """
-    size = _size(model, options.image_size)
+    size = size_of(model, options.image_size)
     naming = _detect(described, model, size)
-    table = tables(model, size)["torch"]
+    table = _table(model, size)
+    if table is NO_TABLE and (options.new_head is not None or options.in_channels is not None):
+        raise WeightsError(
+            f"new_head and in_channels need a network of jaxcnn.models; which layers of "
+            f"{type(model).__name__} they mean is unknown."
+        )
     first = naming.name(("params", *table.first.split("/"), "kernel"))
-    channels = _channels(described.get(first), naming, model, options.image_size)
+    channels = described_channels(described, naming, model, options.image_size)
     ours = layout.shapes(model, size, channels)
     found = naming.entries(ours)
 
@@ -172,7 +185,10 @@ def assemble(
     unused = _unused(described, wanted, naming.counters(ours), replaced, options.ignore)
     problems = _mismatches(described, wanted) + [f"left over: {name}" for name in unused]
     if problems:
-        raise WeightsError(_report(problems, described, wanted, unused, naming, model, size))
+        hints = _hints(problems, described, wanted, unused, naming, model, size)
+        raise WeightsError.of_mismatches(
+            f"The weights do not fit {type(model).__name__}", problems, hints
+        )
 
     flat: dict[Path, Any] = {}
     for name, entry in wanted.items():
@@ -196,11 +212,13 @@ def assemble(
 
 def decided_fields(described: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """As `jaxcnn.weights.decided_fields`, of arrays that have a `shape`, by name."""
-    size = _size(model, None)
-    naming, table = _detect(described, model, size), tables(model, size)["torch"]
+    size = size_of(model, None)
+    naming, table = _detect(described, model, size), _table(model, size)
+    if table is NO_TABLE:
+        return {}
     name = naming.name(("params", table.heads[0], "bias"))
     classes = int(described[name].shape[0]) if name in described else 0
-    auxiliary = _auxiliary(table, naming.entries(layout.shapes(model, size, model.spec.channels)))
+    auxiliary = _auxiliary(table, naming.entries(layout.shapes(model, size, usual_channels(model))))
     # torchvision leaves the auxiliary heads out of the network after training.
     without = bool(auxiliary) and auxiliary.isdisjoint(described)
     return {"num_classes": classes} | ({"aux_heads": False} if without else {})
@@ -221,19 +239,21 @@ def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.tile(kernel, (1, 1, repeats, 1))[:, :, :channels] * np.float32(old / channels)
 
 
-def _size(model: nn.Module, image_size: int | Size | None) -> Size:
-    if image_size is None:
-        spec = getattr(model, "spec", None)
-        return getattr(spec, "image_size", (224, 224))
-    return pair(image_size, "image_size", 1)
-
-
 def _namings(model: nn.Module, size: Size) -> dict[str, Naming]:
     return {n: Naming(t) for n, t in tables(model, size).items()} | {"jaxcnn": Naming(None)}
 
 
+def _table(model: nn.Module, size: Size) -> Table:
+    return tables(model, size).get("torch", NO_TABLE)
+
+
 def _naming(model: nn.Module, size: Size, name: str) -> Naming:
     namings = _namings(model, size)
+    if len(namings) == 1 and name != "jaxcnn":
+        raise WeightsError(
+            f"{type(model).__name__} has no table of PyTorch's names, as {', '.join(TABLES)} have: "
+            "naming='jaxcnn' takes any module."
+        )
     if name not in namings:
         raise WeightsError(
             f"naming={name!r} is unknown for {type(model).__name__}: it has {', '.join(namings)}."
@@ -243,32 +263,15 @@ def _naming(model: nn.Module, size: Size, name: str) -> Naming:
 
 def _detect(described: Mapping[str, Any], model: nn.Module, size: Size) -> Naming:
     """The naming that shares most names with the keys."""
-    ours = layout.shapes(model, size, model.spec.channels)
+    namings = list(_namings(model, size).values())
+    if len(namings) == 1:
+        return namings[0]
+    ours = layout.shapes(model, size, usual_channels(model))
 
     def shared(naming: Naming) -> int:
         return sum(naming.name(path) in described for path in ours)
 
-    return max(_namings(model, size).values(), key=shared)
-
-
-def image_channels(
-    variables: Mapping[str, Any], model: nn.Module, image_size: int | Size | None = None
-) -> int:
-    """The channels of the images that the network's first layer reads."""
-    first = ("params", *tables(model, _size(model, image_size))["torch"].first.split("/"), "kernel")
-    return _channels(flatten_dict(dict(variables)).get(first), Naming(None), model, image_size)
-
-
-def _channels(kernel: Any, naming: Naming, model: nn.Module, image_size: int | Size | None) -> int:
-    """The image channels that a first kernel reads; the network's own where it cannot tell."""
-    if kernel is None:
-        return model.spec.channels
-    shape = tuple(kernel.shape)
-    found = layout.channels_of(shape, naming, _size(model, image_size))
-    # A flattened image that is neither gray nor RGB has another size, unless this one was named.
-    if len(shape) == 2 and image_size is None and found not in (1, 3):
-        return model.spec.channels
-    return found or model.spec.channels
+    return max(namings, key=shared)
 
 
 def _auxiliary(table: Table, entries: Mapping[str, Entry]) -> set[str]:
@@ -302,7 +305,7 @@ def _mismatches(described: Mapping[str, Any], wanted: Mapping[str, Entry]) -> li
     return problems
 
 
-def _report(
+def _hints(
     problems: list[str],
     described: Mapping[str, Any],
     wanted: Mapping[str, Entry],
@@ -310,12 +313,10 @@ def _report(
     naming: Naming,
     model: nn.Module,
     size: Size,
-) -> str:
-    table = tables(model, size)["torch"]
-    lines = [
-        f"The weights do not fit {type(model).__name__}: {len(problems)} mismatches.",
-        *problems,
-    ]
+) -> list[str]:
+    """What would explain the problems."""
+    table = _table(model, size)
+    lines = []
     others = [
         n
         for n, e in wanted.items()
@@ -332,7 +333,7 @@ def _report(
             f"Another number of classes? num_classes={heads[0][-1 if naming.table is None else 0]} "
             "fits the weights; new_head=jax.random.key(0) starts that layer anew."
         )
-    lines += _size_hint([wanted[n].path for n in others], model, size)
+    lines += size_hint([wanted[n].path for n in others], model, size)
     auxiliary = _auxiliary(table, wanted)
     if auxiliary and auxiliary.isdisjoint(described):
         lines.append("The weights have no auxiliary heads: aux_heads=False leaves them out.")
@@ -341,19 +342,7 @@ def _report(
         lines.append(f"To leave keys out on purpose: ignore={tuple(modules)!r}.")
     if described and all(name.startswith("module.") for name in described):
         lines.append("Every key starts with 'module.' (DataParallel): take that off the names.")
-    return "\n  ".join(lines)
-
-
-def _size_hint(paths: Iterable[Path], model: nn.Module, size: Size) -> list[str]:
-    """How to name the image size, if one of the arrays has a shape that depends on it."""
-    here, there = (tables(model, s)["torch"] for s in (size, (2 * size[0], 2 * size[1])))
-    modules = {"/".join(path[1:-1]) for path in paths}
-    if all(here.find(module) == there.find(module) for module in modules):
-        return []
-    return [
-        f"Images of another size than {size[0]} x {size[1]}? image_size=(height, width) names it; "
-        "load_network takes it from preprocess=, or from input_size in config.json."
-    ]
+    return lines
 
 
 def _fresh(
@@ -373,7 +362,7 @@ def check_variables(
     variables: Mapping[str, Any], model: nn.Module, image_size: int | Size | None = None
 ) -> None:
     """Raises WeightsError, naming every mismatch, unless the variables are the network's."""
-    size = _size(model, image_size)
+    size = size_of(model, image_size)
     flat = {path: v for path, v in flatten_dict(dict(variables)).items() if path[0] != COUNTER}
     wanted = layout.shapes(model, size, image_channels(variables, model, image_size))
     problems = [f"missing: {'/'.join(path)}" for path in wanted if path not in flat]
@@ -384,8 +373,8 @@ def check_variables(
         for p in others
     ]
     if problems:
-        text = "\n  ".join([*problems, *_size_hint(others, model, size)])
-        raise WeightsError(
-            f"The variables are not those of this {type(model).__name__}: {len(problems)} "
-            f"mismatches.\n  {text}"
+        raise WeightsError.of_mismatches(
+            f"The variables are not those of this {type(model).__name__}",
+            problems,
+            size_hint(others, model, size),
         )

@@ -111,6 +111,12 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> Non
     target = pathlib.Path(path)
     if not target.parent.is_dir():
         raise WeightsError(f"{target}: there is no folder {target.parent}; make it first.")
+    nested = [name for name, value in arrays.items() if isinstance(value, Mapping)]
+    if nested:
+        raise WeightsError(
+            f"{nested[0]!r} is a dictionary, and write takes arrays by name; save(path, variables, "
+            "model, naming='jaxcnn') writes the variables of any module."
+        )
     objects = [name for name, value in arrays.items() if np.asarray(value).dtype.hasobject]
     if objects:
         raise WeightsError(f"{objects[0]} holds Python objects; weights are arrays of numbers.")

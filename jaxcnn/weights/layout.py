@@ -109,9 +109,17 @@ class Naming:
         return {f"{self.prefix('/'.join(n))}{COUNTER}": (COUNTER, *n, "count") for n in norms}
 
 
-@functools.lru_cache(maxsize=64)
 def shapes(model: nn.Module, image_size: Size, channels: int) -> dict[Path, Any]:
     """The network's variables as shapes, by path; nothing is computed."""
+    try:
+        hash(model)
+    except TypeError:  # a module of one's own with a list among its fields
+        return _shapes.__wrapped__(model, image_size, channels)
+    return _shapes(model, image_size, channels)
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(model: nn.Module, image_size: Size, channels: int) -> dict[Path, Any]:
     images = jax.ShapeDtypeStruct((1, *image_size, channels), jnp.float32)
 
     def init(x: jax.Array) -> Any:

@@ -14,8 +14,6 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn.weights.errors import WeightsError
-
 Size = tuple[int, int]
 # What a table may depend on: the network, and the size of its images.
 Builder = Callable[[Any, Size], "Table"]
@@ -186,17 +184,14 @@ TABLES: dict[str, dict[str, Builder]] = {
 }
 
 
-def tables(model: nn.Module, image_size: Size) -> dict[str, Table]:
-    """The tables of a network's family by naming.
+# Of a module of one's own, which has no names but ours.
+NO_TABLE = Table((), first="", heads=(), counters=False)
 
-    Raises:
-      WeightsError: for a network of another library.
-    """
+
+def tables(model: nn.Module, image_size: Size) -> dict[str, Table]:
+    """The tables of a network's family by naming; none for a module of one's own."""
     module = inspect.getmodule(type(model))
     package, _, family = (module.__name__ if module else "").rpartition(".")
     if package != "jaxcnn.models" or family not in TABLES:
-        raise WeightsError(
-            f"{type(model).__name__} has no table of PyTorch's names; the families with one are "
-            f"{', '.join(TABLES)}."
-        )
+        return {}
     return {naming: build(model, image_size) for naming, build in TABLES[family].items()}

@@ -84,3 +84,20 @@ def test_unknown_names_and_fields_suggest_the_nearest():
         create_model("mlp", numclasses=3)
     with pytest.raises(ValueError, match="at least 16x16 pixels, not 8x8"):
         create_model("lenet5").init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+
+
+def test_a_module_that_sows_nothing_is_told_how():
+    import flax.linen as nn
+
+    class Mine(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dense(3)(x)
+
+    model, x = Mine(), jax.numpy.zeros((1, 4))
+    variables = model.init(jax.random.key(0), x, train=False)
+    for taps in (None, ["c"]):
+        with pytest.raises(
+            ValueError, match=r"Mine declares no taps: .*self\.sow\('intermediates'"
+        ):
+            features(model, variables, x, taps)

@@ -92,3 +92,14 @@ def test_a_published_resnet20_keeps_its_accuracy_on_real_images(shared):
     result = jaxcnn.evaluate(model, variables, source, preprocess=preprocess, batch_size=256)
     assert result.count == 10_000
     assert abs(result.correct - 8_103) <= 2
+
+
+def test_a_command_lines_error_is_one_line_with_three_mismatches(net):
+    model, _ = net
+    with pytest.raises(WeightsError) as error:
+        from_torch({"fc.weight": np.zeros((7, 64), np.float32)}, model)
+    assert str(error.value).count("\n") > 50
+    summary = error.value.summary
+    assert "\n" not in summary and summary.count("missing: ") == 3
+    count = str(error.value).count("missing: ") + str(error.value).count("left over: ")
+    assert summary.startswith(f"The weights do not fit CifarResNet: {count} mismatches: missing: ")
