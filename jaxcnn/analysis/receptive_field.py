@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,13 @@ class TapField:
     padding: tuple[Number, Number]
 
 
-class ReceptiveFields:
+class _UnknownName(KeyError, ValueError):
+    """A mapping's error, which scripts show as one line as they do every ValueError."""
+
+    __str__ = Exception.__str__  # KeyError's would put quotes around it
+
+
+class ReceptiveFields(Mapping[str, TapField]):
     """The receptive fields of a network's taps and modules; a mapping by name.
 
     `taps` lists the sown intermediates, `names` those and every module path. `inexact` names
@@ -83,6 +89,12 @@ class ReceptiveFields:
     def __getitem__(self, name: str) -> TapField:
         out = self._output(name)
         return measure(name, out.shape, out.field)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
 
     def box(
         self,
@@ -115,9 +127,9 @@ class ReceptiveFields:
     def _output(self, name: str) -> Output:
         if name in self._outputs:
             return self._outputs[name]
-        near = difflib.get_close_matches(name, self._outputs, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(str(name), self._outputs, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else "see .names for all."
-        raise ValueError(f"There is no layer or tap {name!r}; {hint}")
+        raise _UnknownName(f"There is no layer or tap {name!r}; {hint}")
 
 
 def receptive_field(

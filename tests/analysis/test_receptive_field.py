@@ -193,3 +193,13 @@ def test_modules_and_taps_can_be_asked_by_name(build):
     assert {"a", "b"} <= set(fields.names)
     assert fields["a"].size == (3, 3)
     assert fields["b"].size == fields["convs"].size == (5, 5)
+
+
+def test_the_fields_are_a_mapping_by_name(build):
+    fields = receptive_field(build("Plain"), SIZE)
+    assert tuple(fields) == fields.names
+    assert len(fields) == len(fields.names)
+    assert dict(fields)["a"] == fields["a"]
+    assert "a" in fields
+    assert 0 not in fields
+    assert fields.get("outt") is None
