@@ -19,7 +19,7 @@ from jax.extend.core import JaxprEqn, Literal
 
 from jaxcnn.analysis import rows as rows_
 from jaxcnn.analysis.rows import Row
-from jaxcnn.analysis.rules import Field
+from jaxcnn.analysis.rules import Field, shape_of
 from jaxcnn.analysis.trace import Path, Trace, trace
 from jaxcnn.analysis.walk import Value, walk
 from jaxcnn.nn import BatchNorm, Conv
@@ -50,7 +50,7 @@ class Node:
     `inputs` are the nodes that it reads, in order. `shape` is without the batch. `path` is the
     module call that it happens in. `rows` and `columns` are the first and last pixel of the image
     that each row and each column of units can see; one entry where all see the same. `place`
-    numbers the equation that gives the value.
+    is the equation that gives the value, by its number, and which of its outputs that is.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Node:
     inputs: list[int]
     shape: tuple[int, ...]
     path: Path
-    place: int
+    place: tuple[int, int]
     rows: Intervals = ()
     columns: Intervals = ()
     row: Row | None = None
@@ -114,7 +114,7 @@ class _Builder:
 
     def __init__(self, traced: Trace) -> None:
         self.traced = traced
-        self.nodes = [Node("input", "input", [], tuple(traced.images.shape[1:]), (), -1)]
+        self.nodes = [Node("input", "input", [], tuple(traced.images.shape[1:]), (), (-1, 0))]
         height, width = traced.images.shape[1:3]
         self.nodes[0].rows = tuple((i, i) for i in range(height))
         self.nodes[0].columns = tuple((i, i) for i in range(width))
@@ -135,9 +135,11 @@ class _Builder:
             number = self._operation(eqn, values, list(dict.fromkeys(sources)), scope)
         node = self.nodes[number]
         if eqn.primitive.name not in _ALIASES or node.kind in LAYERS.values():
-            aval: Any = eqn.outvars[0].aval
-            node.place, node.shape = self.place, tuple(aval.shape[1:])
-            node.rows, node.columns = _intervals(results[0].field)
+            # A loop carries its counter beside the maps.
+            imaged = [k for k, result in enumerate(results) if result.field is not None]
+            output = max(imaged, key=lambda k: len(shape_of(eqn.outvars[k])))
+            node.place, node.shape = (self.place, output), shape_of(eqn.outvars[output])[1:]
+            node.rows, node.columns = _intervals(results[output].field)
         for result in results:
             self.owner[id(result)] = number
 
@@ -146,7 +148,7 @@ class _Builder:
         return self._root(self.owner.get(id(value), 0))
 
     def _add(self, kind: str, name: str, inputs: list[int], path: Path, **facts: Any) -> int:
-        self.nodes.append(Node(kind, name, inputs, (), path, self.place, facts=facts))
+        self.nodes.append(Node(kind, name, inputs, (), path, (self.place, 0), facts=facts))
         return len(self.nodes) - 1
 
     def _layer(self, eqn: JaxprEqn, sources: list[int], scope: str) -> int | None:

@@ -22,21 +22,20 @@ def node_values(
 
     It runs the very program that the graph was made of, compiled once.
     """
-    places = {graph.nodes[i].place: n for n, i in enumerate(nodes)}
+    places = [graph.nodes[i].place for i in nodes]
     program = graph.traced.program
     kept = {k: v for k, v in variables.items() if k != "intermediates"}
 
     @jax.jit
     def run(variables: Any, images: Any) -> list[Any]:
-        found: dict[int, Any] = {-1: images}
+        found: dict[tuple[int, int], Any] = {(-1, 0): images}
         flat = jax.tree.leaves((variables, images, jax.random.key(0)))
         count = itertools.count()
 
         def step(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
             outputs = bind(eqn, values)
-            place = next(count)
-            if place in places:
-                found[place] = outputs[0]
+            number = next(count)
+            found.update({(number, k): output for k, output in enumerate(outputs)})
             return outputs
 
         rerun(program, flat, step)

@@ -186,3 +186,31 @@ def test_any_linen_module_becomes_a_graph():
     variables = Own().init(jax.random.key(1), images, train=False)
     (out,) = node_values(graph, variables, [len(graph.nodes) - 1])(images)
     np.testing.assert_allclose(out, Own().apply(variables, images, train=False)[0], atol=1e-6)
+
+
+class Loops(nn.Module):
+    """A convolution, then maps that loops pass on beside their counters."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = nn.Conv(4, (3, 3), name="conv")(x)
+        x = nn.relu(jax.lax.fori_loop(0, 3, lambda i, v: jnp.tanh(v) - i, x))
+        _, x = jax.lax.while_loop(
+            lambda at: at[0] < x.mean() + 9, lambda at: (at[0] + 5, jnp.sin(at[1])), (0.0, x)
+        )
+        return nn.Dense(3, name="head")(x.mean((1, 2)))
+
+
+def test_a_loop_is_a_function_of_its_maps_not_of_its_counter():
+    graph = explore.build_graph(Loops(), (8, 8), 3)
+    labels = [node.facts.get("label", node.kind) for node in graph.nodes]
+    assert labels[:4] == ["input", "conv", "scan", "relu"]
+    assert labels[-2:] == ["global average pool", "dense"]
+    assert graph.nodes[2].shape == (8, 8, 4)
+    assert len(graph.nodes[2].rows) == 8
+    images = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
+    variables = Loops().init(jax.random.key(1), images, train=False)
+    conv, loop, out = node_values(graph, variables, [1, 2, -1])(images)
+    expected = jax.lax.fori_loop(0, 3, lambda i, v: jnp.tanh(v) - i, conv)
+    np.testing.assert_allclose(loop, expected, atol=1e-6)
+    np.testing.assert_allclose(out, Loops().apply(variables, images, train=False)[0], atol=1e-6)
