@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxcnn.preprocess import Preprocess
@@ -114,9 +115,10 @@ def _download(match: re.Match[str], filename: str, cache_dir: str | None) -> pat
             "Names that start with hf:// need huggingface_hub: pip install '.[hub]' in the clone."
         ) from error
     try:
-        path = huggingface_hub.hf_hub_download(
-            match["repo"], filename, revision=match["revision"], cache_dir=cache_dir
-        )
+        with _without_warnings():
+            path = huggingface_hub.hf_hub_download(
+                match["repo"], filename, revision=match["revision"], cache_dir=cache_dir
+            )
     except (errors.HfHubHTTPError, errors.EntryNotFoundError, OSError, ValueError) as error:
         # What only the cache lacks is an EntryNotFoundError too.
         known = isinstance(error, errors.EntryNotFoundError)
@@ -130,6 +132,19 @@ def _download(match: re.Match[str], filename: str, cache_dir: str | None) -> pat
             f"with HF_HUB_OFFLINE=1 only cached files are found. ({error})"
         ) from error
     return pathlib.Path(path)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without a network the Hub's client warns of each of its tries; our error says it once."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any]:

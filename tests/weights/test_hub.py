@@ -118,6 +118,24 @@ def test_what_is_not_cached_is_one_error_that_names_offline_mode(cache):
             load(name, MODEL)
 
 
+def test_the_clients_warnings_of_its_tries_are_left_out(cache, monkeypatch, caplog):
+    import huggingface_hub
+
+    logger = huggingface_hub.utils.logging.get_logger("huggingface_hub.utils._http")
+    real = huggingface_hub.hf_hub_download
+
+    def download(*args, **kwargs):
+        logger.warning("Retrying in 8s [Retry 5/5].")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(WeightsError, match="neither in the cache"):
+        load("hf://someone/other", MODEL)
+    assert "Retrying" not in caplog.text
+    logger.warning("after the call as before it")
+    assert "after the call" in caplog.text
+
+
 def test_a_repository_that_lacks_the_file_says_how_to_name_another(monkeypatch):
     import huggingface_hub
 
