@@ -80,7 +80,7 @@ def source_photos(source: Source, preprocess: Preprocess, count: int) -> list[Ph
         example = source[index]
         truth = source.class_names[example.label]
         where = describe(source, index)
-        photos.append(_photo(example.image, f"{truth} ({index})", preprocess, where, truth))
+        photos.append(_photo(example.image, f"{truth}, example {index}", preprocess, where, truth))
     return photos
 
 

@@ -24,7 +24,7 @@ def record(graph: Graph, variables: Any) -> dict[str, Any]:
     matches = []
     for channel in range(kernel.shape[-1]):
         match = nearest_filter(kernel[..., channel])
-        matches.append({"name": match.name, "correlation": round(match.correlation, 3)})
+        matches.append({"name": match.name, "correlation": match.correlation})
     return {
         "gray": list(LUMINANCE),
         "banks": {

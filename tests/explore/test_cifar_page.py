@@ -121,8 +121,9 @@ def test_the_first_layers_kernels_are_named(opened, cifar_page):
     assert len(text) == 8
     for channel, line in enumerate(text):
         match = nearest_filter(kernel[..., channel])
-        assert match.name.replace("_", " ") in line
-        assert f"{abs(match.correlation):.2f}" in line
+        cosine = f"{match.correlation:.2f}".replace("-", "\N{MINUS SIGN}")
+        name = match.name.replace("_", " ")
+        assert line == f"channel {channel}like {name}correlation {cosine}"
 
 
 def test_every_control_is_reached_by_tab(opened):

@@ -150,3 +150,14 @@ def test_photos_that_cannot_be_read_are_named(tmp_path):
     for name in ("a.pgm", "._broken.jpg", ".hidden.png", "notes.txt"):
         (tmp_path / name).touch()
     assert explore.photo_files([tmp_path]) == [tmp_path / "a.pgm", broken]
+
+
+def test_a_datasets_photos_are_called_by_label_and_number(small):
+    source = jaxcnn.data.open_source("digits", "test")
+    found = explore.source_photos(source, small.preprocess, 12)
+    numbers = [int(photo.name.rpartition(" ")[2]) for photo in found]
+    labels = [str(source[number].label) for number in numbers]
+    assert labels == [*"0123456789", "0", "1"]
+    assert [p.name for p in found] == [
+        f"{label}, example {number}" for label, number in zip(labels, numbers, strict=True)
+    ]

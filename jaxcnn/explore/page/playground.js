@@ -255,8 +255,7 @@ class Playground {
       const picture = canvas(1, 1, { class: "map", "aria-hidden": "true" });
       paintSigned(picture, map, rows, columns);
       const match = PAGE.filters.matches[k];
-      const like = match.name === "none" ? "zero" : `${match.correlation < 0 ? "\u2212 " : ""}`
-        + `${match.name.replaceAll("_", " ")}`;
+      const like = match.name === "none" ? "zero" : match.name.replaceAll("_", " ");
       return el("figure", { class: "kernel-card" },
         el("div", { class: "between" }, kernelPicture(node, kernels, stored, k),
           el("figcaption", {}, el("strong", {}, `channel ${k}`), el("br"),
