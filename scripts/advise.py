@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
     command_line.check_at_least(options, "most", 1)
     command_line.check_at_least(options, "batch_size", 1)
 
+    if options.config and options.config.exists():
+        raise ValueError(f"--config {options.config} exists; name a new file.")
+
     from jaxcnn import probe
     from jaxcnn.evaluation import Outputs
 

@@ -264,8 +264,11 @@ def add_network_arguments(parser: argparse.ArgumentParser, *, many: bool = False
 def load_network(options: argparse.Namespace, source: str | None = None, which: str | None = None):
     """What `add_network_arguments` asked for; `source` and `which` checkpoint pick one of many."""
     from jaxcnn import load_network as load
+    from jaxcnn.data.folder import EXTENSIONS
 
     name = options.network if source is None else source
+    if pathlib.Path(name).suffix.lower() in EXTENSIONS:
+        raise ValueError(f"{name} is an image; the network (RUN_OR_WEIGHTS) comes before images.")
     network = load(name, options.model, checkpoint=checkpoint(which or options.checkpoint))
     if options.class_names is None:
         return network

@@ -17,7 +17,6 @@ from typing import Any
 
 import command_line
 
-PICKLES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 # Where training scripts put the state dict in what they save.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
@@ -31,6 +30,7 @@ def main(arguments: list[str]) -> int:
 
     from jaxcnn.models import create_model
     from jaxcnn.weights import describe, from_torch, read, to_torch, write
+    from jaxcnn.weights.files import PICKLES
 
     if pathlib.Path(options.source).suffix in PICKLES:
         arrays = read_checkpoint(pathlib.Path(options.source), options.key)

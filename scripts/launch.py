@@ -26,7 +26,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--devices", type=int, metavar="D", help="devices of each process")
     # What stands behind -- belongs to the script, even where it looks like an option of this one.
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:cut])
+    options, rest = parser.parse_known_args(arguments[:cut])
+    if rest and rest[0].startswith("-"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        raise ValueError(f"Write -- before the script: launch.py {options.count} -- {rest[0]} ...")
     return launcher.launch(options.count, _found(arguments[cut + 1 :]), devices=options.devices)
 
 
@@ -34,7 +38,7 @@ def _found(command: list[str]) -> list[str]:
     """The command, with a script that stands beside this one where no path is given."""
     if not command or not command[0].endswith(".py") or pathlib.Path(command[0]).is_file():
         return command
-    beside = pathlib.Path(__file__).with_name(command[0])
+    beside = pathlib.Path(__file__).parent / command[0]
     if not beside.is_file():
         raise ValueError(f"{command[0]} is no file; name a script, as in scripts/train.py.")
     return [str(beside), *command[1:]]

@@ -20,6 +20,7 @@ with command_line.importing():
     import numpy as np
 
     from jaxcnn.data.augment import normalize
+    from jaxcnn.data.folder import photo_files
 
 # Images in a batch: as many as fit any device, and few enough that the first results come soon.
 BATCH = 64
@@ -30,29 +31,30 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command_line.add_network_arguments(parser)
-    parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE", help="or folders")
     parser.add_argument("--top", type=int, default=5, help="classes shown for each image (5)")
     command_line.add_resize_argument(parser)
     options = parser.parse_args(arguments)
     command_line.check_at_least(options, "top", 1)
 
     network = command_line.resized(command_line.load_network(options), options)
+    images = photo_files(options.images)
 
     @jax.jit
     def predict(variables, pixels):
         inputs = normalize(pixels, network.preprocess.mean, network.preprocess.std)
         return jax.nn.softmax(network.model.apply(variables, inputs, train=False))
 
-    size = min(BATCH, len(options.images))
+    size = min(BATCH, len(images))
     predicted = 0
-    for paths, photos in _batches(options.images, size, network.preprocess):
+    for paths, photos in _batches(images, size, network.preprocess):
         # The last batch is filled up, so that one program is compiled.
         filled = np.zeros((size, *photos.shape[1:]), np.uint8)
         filled[: len(photos)] = photos
         rows = np.asarray(predict(network.variables, filled))[: len(photos)]
         _show(paths, rows, network.class_names, options.top, header=predicted == 0)
         predicted += len(paths)
-    return 0 if predicted == len(options.images) else 2
+    return 0 if predicted == len(images) else 2
 
 
 def _batches(

@@ -2,6 +2,7 @@
 
 python scripts/summarize.py MODEL [--image-size 224] [--format text|...] [-o FILE]
 python scripts/summarize.py --compare alexnet googlenet resnet50
+python scripts/summarize.py --list ['resnet*']
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("model", nargs="?", metavar="MODEL", help="a name; a wrong one lists near")
     parse.add_argument("--compare", nargs="+", metavar="MODEL", help="networks side by side")
     parse.add_argument(
+        "--list", nargs="?", const="*", metavar="PATTERN", help="print the networks' names, and end"
+    )
+    parse.add_argument(
         "--image-size", type=command_line.image_size, metavar="N or HxW", help="its own"
     )
     parse.add_argument("--batch-size", type=int, default=1, help="images at once (1)")
@@ -56,6 +60,8 @@ def _style(output: pathlib.Path | None) -> str:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
+    if options.list is not None:
+        return _list(options.list)
     _style(options.output)
     if bool(options.model) == bool(options.compare):
         raise ValueError("Give either one MODEL or --compare MODEL MODEL ...; --help shows how.")
@@ -83,6 +89,16 @@ def main(arguments: list[str]) -> int:
         print(page, flush=True)
     except BrokenPipeError:  # `| head` has seen enough; what is left must not be flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _list(pattern: str) -> int:
+    from jaxcnn.models import list_models
+
+    names = list_models(pattern)
+    if not names:
+        raise ValueError(f"No network is named like {pattern!r}; --list alone prints all names.")
+    print("\n".join(names))
     return 0
 
 

@@ -61,9 +61,9 @@ def main(arguments: list[str]) -> int:
         usage=f"train.py {known.config} [--workdir DIR] [--dry-run]",
         description="The fields of the config, with their values now.",
     )
-    if known.dry_run:
-        return _dry_run(config, known)
     workdir = known.workdir or pathlib.Path("runs", pathlib.Path(known.config).stem)
+    if known.dry_run:
+        return _dry_run(config, workdir, known)
     command_line.start_processes(known)
     result = fit(config, workdir, profile_steps=known.profile)
     if result.status == "interrupted":
@@ -73,9 +73,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _dry_run(config, options: argparse.Namespace) -> int:
+def _dry_run(config, workdir: str | pathlib.Path, options: argparse.Namespace) -> int:
+    from jaxcnn import buckets
     from jaxcnn.evaluation import Outputs
     from jaxcnn.train import plan
+    from jaxcnn.train.run import folder_state
 
     if options.plan_memory is not None and not options.plan_memory > 0:
         raise ValueError(f"--plan-memory {options.plan_memory:g}: give more than 0, in GB.")
@@ -92,6 +94,9 @@ def _dry_run(config, options: argparse.Namespace) -> int:
     if options.plan_json:
         outputs.add(options.plan_json, json.dumps(found.to_dict(), indent=2) + "\n")
     outputs.commit()
+    if not buckets.is_url(workdir):
+        folder = pathlib.Path(workdir).expanduser()
+        print(folder_state(folder, config, found.total_steps))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Draw what a network learned: kernels, feature maps, Grad-CAM, receptive fields and more.
 
-python scripts/visualize.py RUN_OR_WEIGHTS [--images FILE ...] [--only cam,kernels] [--layer TAP]
+python scripts/visualize.py RUN_OR_WEIGHTS [--images PATH ...] [--only cam,kernels] [--layer TAP]
 python scripts/visualize.py RUN RUN ...      (learning curves of several runs in one figure)
 """
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command_line.add_network_arguments(parse, many=True)
     photos = parse.add_argument_group("photos", "default: the first of a run's evaluation split")
-    photos.add_argument("--images", nargs="+", type=pathlib.Path, metavar="FILE")
+    photos.add_argument("--images", nargs="+", type=pathlib.Path, metavar="PATH", help="or folders")
     command_line.add_resize_argument(photos)
     photos.add_argument("--dataset", metavar="NAME", help="a TFDS name, folder:PATH, or digits")
     photos.add_argument("--split", help="of the dataset (a run's evaluation split, or test)")
@@ -85,12 +85,13 @@ def _curves(sources: list[str], path: pathlib.Path) -> None:
 
 def _subject(options: argparse.Namespace, network):
     """The network and its photos: files, a dataset's first, or a run's own; or none."""
+    from jaxcnn.data.folder import photo_files
     from jaxcnn.train.figures import make_subject
     from jaxcnn.visualize import Ascent, Subject
 
     source = None if options.images else command_line.open_photos(options, network)
     if source is None:
-        photos = command_line.read_photos(options.images or [], network.preprocess)
+        photos = command_line.read_photos(photo_files(options.images or []), network.preprocess)
         fields = {n: getattr(network, n) for n in ("name", "model", "variables", "preprocess")}
         subject = Subject(class_names=network.class_names, photos=photos, **fields)
     else:

@@ -175,6 +175,27 @@ def _has_images(folder: pathlib.Path) -> bool:
         return any(map(_is_image, entries))
 
 
+def photo_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The files themselves, and the images in folders, by name.
+
+    Raises:
+      ValueError: a folder without images.
+    """
+    found: list[pathlib.Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [pathlib.Path(entry.path) for entry in image_files(path)]
+        if not inside:
+            raise ValueError(
+                f"{path} has no images in it; give files ({', '.join(sorted(EXTENSIONS))}), or a "
+                "folder of them."
+            )
+        found += inside
+    return found
+
+
 def image_files(folder: pathlib.Path) -> list[os.DirEntry[str]]:
     """The images in a folder by name, without hidden ones."""
     with os.scandir(folder) as entries:

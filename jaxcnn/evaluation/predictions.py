@@ -128,7 +128,8 @@ def read_predictions(path: str | pathlib.Path) -> Predictions:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file of predictions; evaluate.py writes them.")
+        what = "is a folder" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}; evaluate.py --predictions FILE writes such files.")
     columns = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     missing = [name for name in ("index", "label", "prediction") if name not in columns]
     if missing:

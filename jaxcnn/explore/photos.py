@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from jaxcnn.data.decode import open_image, to_array
-from jaxcnn.data.folder import EXTENSIONS, image_files
 from jaxcnn.data.source import Source, describe, read_labels
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.preprocess import Preprocess
@@ -44,27 +42,6 @@ def read_photo(path: pathlib.Path, preprocess: Preprocess) -> Photo:
       OSError: it cannot be read.
     """
     return _photo(path.read_bytes(), path.name, preprocess, str(path))
-
-
-def photo_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """The files themselves, and the images in folders, by name.
-
-    Raises:
-      ValueError: a folder without images.
-    """
-    found: list[pathlib.Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [pathlib.Path(entry.path) for entry in image_files(path)]
-        if not inside:
-            raise ValueError(
-                f"{path} has no images in it; give files ({', '.join(sorted(EXTENSIONS))}), or a "
-                "folder of them."
-            )
-        found += inside
-    return found
 
 
 def source_photos(source: Source, preprocess: Preprocess, count: int) -> list[Photo]:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+
+
+def check_num_classes(value: Any) -> int:
+    """The number of classes as an int; raises ValueError unless it is whole and at least 0."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ValueError(
+            f"num_classes={value!r} must be a whole number of at least 0; 0 leaves the head out."
+        )
+    return number
 
 
 def check_images(network: str, images: jax.Array, min_size: int) -> None:

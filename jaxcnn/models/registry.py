@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxcnn.arguments import nearest
 from jaxcnn.models import alexnet, cifar_resnet, googlenet, lenet, mlp, resnet, small_cnn, vgg
+from jaxcnn.models.checks import check_num_classes
 from jaxcnn.models.taps import Tap, spatial_tap
 
 # One line a family: a module with SPECS, PAPER and build(name, **fields).
@@ -70,7 +71,8 @@ def create_model(name: str, **fields: Any) -> nn.Module:
         head, the pooled features are returned), `dtype`, `param_dtype`, `norm` or `dropout`.
 
     Raises:
-      ValueError: for an unknown name or field; it suggests the nearest.
+      ValueError: for an unknown name or field, of which it suggests the nearest, or a number of
+        classes that is none.
     """
     family = _family(name)
     model = family.build(name)
@@ -80,6 +82,8 @@ def create_model(name: str, **fields: Any) -> nn.Module:
             raise ValueError(
                 f"{name} has no field {field!r}{nearest(field, known)}; it has {', '.join(known)}."
             )
+    if "num_classes" in fields:
+        fields["num_classes"] = check_num_classes(fields["num_classes"])
     return family.build(name, **fields)
 
 
@@ -110,7 +114,7 @@ def _family(name: str) -> ModuleType:
             return family
     raise ValueError(
         f"There is no model {name!r}{nearest(name, list_models())}; "
-        "jaxcnn.list_models() gives all names."
+        "jaxcnn.list_models(), or scripts/summarize.py --list, gives all names."
     )
 
 

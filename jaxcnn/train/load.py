@@ -21,6 +21,7 @@ from jaxcnn.train.network import make_model, make_preprocess, plan_of
 from jaxcnn.train.optimizer import make_optimizer
 from jaxcnn.train.run import saved_config
 from jaxcnn.train.state import create_state
+from jaxcnn.weights.files import check_ending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,7 @@ def _load_weights(
     source: str | os.PathLike[str], name: str | None, preprocess: Preprocess | None
 ) -> Network:
     found = weights.describe(source)
+    check_ending(found.path)
     name = name or found.config.get("architecture")
     if name is None:
         raise ValueError(f"{source} does not say which network it is of; name it (--model NAME).")

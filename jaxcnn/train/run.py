@@ -29,13 +29,7 @@ def write_config(workdir: pathlib.Path, config: TrainConfig, class_names: tuple[
     """
     path = workdir / "config.json"
     values = to_dict(config)
-    if path.exists():
-        changed = differences(read_config(workdir)["config"], values)
-        if changed:
-            raise ConfigMismatch(
-                f"{workdir} holds a run of another config ({'; '.join(changed)}). Give the same "
-                "values to resume it, or another --workdir for a new run."
-            )
+    _check_config(workdir, values)
     record = {
         "config": values,
         "class_names": list(class_names),
@@ -48,6 +42,34 @@ def write_config(workdir: pathlib.Path, config: TrainConfig, class_names: tuple[
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=2) + "\n")
     temporary.replace(path)
+
+
+def _check_config(workdir: pathlib.Path, values: dict[str, Any]) -> None:
+    if not (workdir / "config.json").exists():
+        return
+    changed = differences(read_config(workdir)["config"], values)
+    if changed:
+        raise ConfigMismatch(
+            f"{workdir} holds a run of another config ({'; '.join(changed)}). Give the same "
+            "values to resume it, or another --workdir for a new run."
+        )
+
+
+def folder_state(workdir: pathlib.Path, config: TrainConfig, total_steps: int) -> str:
+    """What `fit` would do with a folder, as a line for a person; only names are looked at.
+
+    Raises:
+      ConfigMismatch: as `write_config`.
+    """
+    _check_config(workdir, to_dict(config))
+    folder = workdir / "checkpoints"
+    found = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    step = max(found, default=0)
+    if not step:
+        return f"{workdir}: a new run"
+    if step < total_steps:
+        return f"{workdir}: the run in it resumes at step {step:,} of {total_steps:,}"
+    return f"{workdir}: the run in it is finished, {step:,} steps; nothing would be trained"
 
 
 def read_config(workdir: pathlib.Path | epath.Path) -> dict[str, Any]:

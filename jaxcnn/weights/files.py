@@ -24,6 +24,8 @@ from jaxcnn.weights.errors import WeightsError
 from jaxcnn.weights.hub import locate
 from jaxcnn.weights.tables import Size
 
+# Endings of PyTorch's checkpoints, which scripts/convert_weights.py opens.
+PICKLES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 # Far above any network of the line (VGG-19: 575 MB), far below what a lying header may ask for.
 MAX_BYTES = 8 * 2**30
 # Weights hardly compress; a file that unpacks to so many times its size is no file of weights.
@@ -149,6 +151,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return {name: get(name) for name in headers}
 
 
+def check_ending(path: pathlib.Path) -> None:
+    """Raises WeightsError for a file that is not read, and says what to do about a pickle."""
+    if path.suffix in (".safetensors", ".npz"):
+        return
+    hint = f"scripts/convert_weights.py converts PyTorch's checkpoints ({', '.join(PICKLES)})."
+    if path.suffix in PICKLES:
+        hint = (
+            f"A {path.suffix} file holds a pickle, which can run code when it is opened; "
+            "scripts/convert_weights.py turns it into safetensors where PyTorch is installed."
+        )
+    raise WeightsError(f"{path}: only .safetensors and .npz are read. {hint}")
+
+
 Opened = tuple[dict[str, Header], Callable[[str], np.ndarray]]
 
 
@@ -157,13 +172,8 @@ def _open(path: pathlib.Path) -> Iterator[Opened]:
     """A file's headers, checked, and a function that reads one of its arrays."""
     if not path.is_file():
         raise WeightsError(f"{path} is no file.")
+    check_ending(path)
     openers = {".safetensors": _open_safetensors, ".npz": _open_npz}
-    if path.suffix not in openers:
-        raise WeightsError(
-            f"{path}: only .safetensors and .npz are read. A .pth, .pt, .th, .bin, .ckpt or .tar "
-            "file holds a pickle, which can run code when it is opened; scripts/convert_weights.py "
-            "turns it into safetensors where PyTorch is installed."
-        )
     with contextlib.ExitStack() as stack:
         with _named(path):
             headers, get = stack.enter_context(openers[path.suffix](path))

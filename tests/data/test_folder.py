@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import DataError, decode, open_source
+from jaxcnn.data.errors import unknown_name
 from jaxcnn.data.source import read_labels
 
 
@@ -114,3 +115,7 @@ def test_the_fingerprint_follows_names_and_sizes(write, tmp_path):
     assert open_source(name, "all").fingerprint == first
     (tmp_path / "cat" / "b.png").rename(tmp_path / "cat" / "d.png")
     assert open_source(name, "all").fingerprint != first
+
+
+def test_a_name_that_is_hardly_alike_is_not_suggested():
+    assert "Did you mean" not in str(unknown_name("dataset", "nope", ["hymenoptera"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxcnn
@@ -84,6 +85,13 @@ def test_unknown_names_and_fields_suggest_the_nearest():
         create_model("mlp", numclasses=3)
     with pytest.raises(ValueError, match="at least 16x16 pixels, not 8x8"):
         create_model("lenet5").init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False)
+
+
+@pytest.mark.parametrize("value", ["3", -3, 2.0, None])
+def test_a_number_of_classes_is_whole_and_not_negative(value):
+    with pytest.raises(ValueError, match=rf"num_classes={value!r} must be a whole number"):
+        create_model("small_cnn", num_classes=value)
+    assert create_model("small_cnn", num_classes=np.int64(3)).num_classes == 3
 
 
 def test_a_module_that_sows_nothing_is_told_how():

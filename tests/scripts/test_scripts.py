@@ -59,6 +59,22 @@ def test_prediction_names_classes_and_refuses_what_is_no_image(run, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_folder_of_images_is_all_of_them(run, tmp_path):
+    for shade in (10, 90):
+        Image.new("L", (8, 8), shade).save(tmp_path / f"{shade}.png")
+    done = call("predict", run, tmp_path, "--top", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("%") == 2
+    done = call("predict", run, run)
+    assert done.returncode == 2 and "has no images in it" in done.stderr
+
+
+def test_the_list_of_networks_is_their_names():
+    done = call("summarize", "--list", "cifar_resnet20*")
+    assert done.stdout.split() == ["cifar_resnet20", "cifar_resnet20_b"]
+    assert len(call("summarize", "--list").stdout.split()) > 30
+
+
 def test_a_photo_of_another_size_is_refused_with_an_option_that_mends_it(run, tmp_path):
     Image.new("RGB", (30, 40), (200, 10, 10)).save(tmp_path / "photo.jpg")
     done = call("predict", run, tmp_path / "photo.jpg")
@@ -84,6 +100,20 @@ def test_a_photo_of_another_size_is_refused_with_an_option_that_mends_it(run, tm
         ("train", ["digits_cnn", "--profile", "abc"], "invalid int value"),
         ("train", [], "Name a config first"),
         ("launch", ["2", "--", "nothere.py"], "is no file"),
+        ("launch", ["2", "--", "scripts/nothere.py"], "scripts/nothere.py is no file"),
+        ("launch", ["2", "scripts/train.py", "digits_cnn"], "launch.py 2 -- scripts/train.py"),
+        ("launch", ["2", "--device", "1", "train.py"], "launch.py 2 -- train.py"),
+        ("summarize", ["nope"], "summarize.py --list"),
+        ("summarize", ["--list", "nope*"], "No network is named like 'nope*'"),
+        (
+            "summarize",
+            ["small_cnn", "--num-classes", "-3"],
+            "num_classes=-3 must be a whole number",
+        ),
+        ("predict", ["d0.png", "runs/digits_cnn"], "d0.png is an image; the network"),
+        ("predict", [__file__, "d0.png"], "only .safetensors and .npz are read"),
+        ("compare", ["nope.csv", __file__], "nope.csv does not exist"),
+        ("convert_weights", [__file__, "a.npz"], "converts PyTorch's checkpoints (.pth"),
         ("launch", ["two", "--", "train.py"], "invalid int value"),
         ("verify_resume", [], "required: config"),
         ("scaling", [], "required: config"),

@@ -42,3 +42,25 @@ def test_a_missing_folder_is_named_before_anything_is_measured(
     monkeypatch.setattr(f"{module}.{name}", measured)
     code, _, err = call(script, "digits_cnn", *arguments, tmp_path / "none" / "x.json")
     assert code == 2 and f"there is no folder {tmp_path / 'none'}; make it first" in err
+
+
+def test_a_dry_run_says_what_the_folder_would_do(call, tmp_path):
+    def dry(*arguments):
+        return call(
+            *("train", "digits_mlp", "--dry-run", "--no-compile", "--workdir", tmp_path / "run"),
+            *("--length", "5steps", "--optimizer.warmup", "0steps", *arguments),
+        )
+
+    code, out, err = dry()
+    assert code == 0 and out.endswith("run: a new run\n"), err
+    code, _, err = call(
+        *("train", "digits_mlp", "--length", "5steps", "--optimizer.warmup", "0steps"),
+        *("--workdir", tmp_path / "run", "--no-figures"),
+    )
+    assert code == 0, err
+    assert "the run in it is finished, 5 steps; nothing would be trained" in dry()[1]
+    code, _, err = dry("--batch-size", 32)
+    assert code == 2 and "holds a run of another config (batch_size" in err
+    # As Ctrl-C leaves it after the third step.
+    (tmp_path / "run/checkpoints/5").rename(tmp_path / "run/checkpoints/3")
+    assert dry()[1].endswith("the run in it resumes at step 3 of 5\n")

@@ -38,6 +38,16 @@ def test_advice_is_written_with_its_config(call, net, tmp_path):
     assert code == 0 and "small_cnn" in out, err
 
 
+def test_a_config_of_that_name_is_kept(call, net, tmp_path):
+    (tmp_path / "c.py").write_text("mine")
+    code, _, err = call(
+        *("advise", net, "--model", "small_cnn", "--dataset", "digits", "--most", 100),
+        *("--config", tmp_path / "c.py"),
+    )
+    assert code == 2 and f"--config {tmp_path / 'c.py'} exists; name a new file." in err
+    assert (tmp_path / "c.py").read_text() == "mine"
+
+
 def test_a_probe_writes_a_network_that_predicts(call, net, tmp_path):
     code, out, err = call(
         *("probe", net, "--model", "small_cnn", "--dataset", "digits", "--train-split"),

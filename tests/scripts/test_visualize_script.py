@@ -71,6 +71,17 @@ def test_pictures_that_are_asked_for_are_files_named_on_stdout(call, weights, ph
     assert code == 0 and (tmp_path / "kernels.svg").read_text().startswith("<?xml")
 
 
+def test_images_may_be_a_folder(call, weights, photo, tmp_path):
+    network = (weights / "small_cnn.safetensors", "--model", "small_cnn")
+    pictures = []
+    for given in (photo, photo.parent):
+        output = tmp_path / f"of_{given.name}"
+        code, _, err = call(*network, "--images", given, "--only", "saliency", "--output", output)
+        assert code == 0, err
+        pictures.append((output / "saliency.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_learning_curves_of_several_runs_are_one_picture(call, tmp_path):
     record = {"config": {"model": "mlp", "batch_size": 32}, "class_names": ["0", "1"]}
     rows = [{"kind": "eval", "step": s, "loss": 1 / s, "top1": 50.0 + s} for s in range(1, 9)]
