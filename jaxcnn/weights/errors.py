@@ -25,7 +25,8 @@ class WeightsError(ValueError):
     ) -> WeightsError:
         """All problems a line each and then the hints; the summary gives the first problems."""
         count = f"{len(problems)} mismatch" + ("es" if len(problems) > 1 else "")
-        shown = "; ".join(problems[:_SHOWN]) + ("; ..." if len(problems) > _SHOWN else "")
+        left = len(problems) - _SHOWN
+        shown = "; ".join(problems[:_SHOWN]) + (f"; and {left} more" if left > 0 else "")
         return cls(
             "\n  ".join([f"{what}: {count}.", *problems, *hints]),
             " ".join([f"{what}: {count}: {shown}.", *hints]),

@@ -101,5 +101,6 @@ def test_a_command_lines_error_is_one_line_with_three_mismatches(net):
     assert str(error.value).count("\n") > 50
     summary = error.value.summary
     assert "\n" not in summary and summary.count("missing: ") == 3
+    assert summary.endswith("more.")
     count = str(error.value).count("missing: ") + str(error.value).count("left over: ")
     assert summary.startswith(f"The weights do not fit CifarResNet: {count} mismatches: missing: ")
