@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 
 import command_line
+import rich.console
 
 # Photos of a dataset, unless told how many.
 PHOTOS = 10
@@ -56,7 +57,10 @@ def main(arguments: list[str]) -> int:
     network, photos = read(network, options)
     if options.images and options.photos is None:  # each of them was asked for
         limits = dataclasses.replace(limits, photos=len(photos))
-    content = explore.build_content(network, photos, second=second, limits=limits)
+    with rich.console.Console(stderr=True).status("the layers") as status:  # on terminals alone
+        content = explore.build_content(
+            network, photos, second=second, limits=limits, progress=status.update
+        )
     size = explore.write_page(content, output, limits)
     shown = len(content.record["photos"])
     left = f" of {len(photos)} (more do not fit: --max-mb)" if shown < len(photos) else ""

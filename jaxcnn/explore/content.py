@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -21,7 +21,8 @@ from jaxcnn.explore.graph import Graph, Node, build_graph
 from jaxcnn.explore.photos import Photo
 from jaxcnn.explore.values import node_values
 from jaxcnn.preprocess import Preprocess
-from jaxcnn.visualize import grad_cam
+from jaxcnn.visualize import Program
+from jaxcnn.visualize.cam import cam_function
 
 TOP = 5
 # Classes for which a photo has a class activation map.
@@ -66,10 +67,12 @@ def build_content(
     *,
     second: Explorable | None = None,
     limits: Limits = Limits(),  # noqa: B008
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Content:
     """Everything that a page shows.
 
     `second` is a network whose scores stand beside the first one's when the photo is moved.
+    `progress` is told of each step that begins.
 
     Raises:
       PageError: a network without a convolution, another network for other images or classes,
@@ -85,7 +88,7 @@ def build_content(
         photos = photos[: limits.photos]
     embedded = plan(graph, root, limits, len(photos))
     blocks, pool = Blocks(), Pool()
-    probabilities = [_probabilities(network, photo) for photo in photos]
+    probabilities = _probabilities(network, photos)
     units = _units(probabilities, embedded)
     nodes = _nodes(graph, embedded, network.variables, units, pool)
     weights = blocks.add(pool.values(), "f32")
@@ -97,10 +100,12 @@ def build_content(
         "weights": weights,
         "values": _layout(graph, embedded),
     }
-    record["photos"] = _photos(network, graph, photos, probabilities, embedded, limits, blocks)
+    record["photos"] = _photos(
+        network, graph, photos, probabilities, embedded, limits, blocks, progress
+    )
     shown = photos[: len(record["photos"])]
     macs = sum(n.macs for n in graph.nodes)
-    record["shift"] = _shift(network, second, shown, macs, blocks)
+    record["shift"] = _shift(network, second, shown, macs, blocks, progress)
     record["filters"] = playground.record(graph, network.variables)
     return Content(record, blocks)
 
@@ -113,13 +118,18 @@ def _photos(
     embedded: Plan,
     limits: Limits,
     blocks: Blocks,
+    progress: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """The photos' entries; fewer than offered where no number was asked for and no more fit."""
     run = node_values(graph, network.variables, embedded.recorded)
+    cams = _Cams(network)
     fixed = blocks.size
     entries: list[dict[str, Any]] = []
     for number, photo in enumerate(photos):
-        entry = _photo(network, photo, probabilities[number], blocks)
+        progress(f"photo {number + 1} of {len(photos)}")
+        entry = _photo(photo, probabilities[number], blocks)
+        best = [c for c, _ in entry["scores"][:CAMS]]
+        entry["cams"] = cams.record(_inputs(network, photo.pixels), best, blocks)
         if embedded.recorded:
             values = [v.reshape(-1) for v in run(_inputs(network, photo.pixels))]
             entry["scales"] = [_scale(v) for v in values]
@@ -190,9 +200,10 @@ def _inputs(network: Explorable, pixels: np.ndarray) -> jax.Array:
     return normalize(jnp.asarray(pixels)[None], record.mean, record.std)
 
 
-def _probabilities(network: Explorable, photo: Photo) -> np.ndarray:
-    logits = network.model.apply(network.variables, _inputs(network, photo.pixels), train=False)
-    return np.asarray(jax.nn.softmax(logits[0]))
+def _probabilities(network: Explorable, photos: Sequence[Photo]) -> list[np.ndarray]:
+    run = jax.jit(network.model.apply, static_argnames="train")
+    logits = [run(network.variables, _inputs(network, p.pixels), train=False) for p in photos]
+    return [np.asarray(jax.nn.softmax(row[0])) for row in logits]
 
 
 def _units(probabilities: Sequence[np.ndarray], embedded: Plan) -> list[int]:
@@ -301,9 +312,7 @@ def _layout(graph: Graph, embedded: Plan) -> dict[str, int]:
     return starts
 
 
-def _photo(
-    network: Explorable, photo: Photo, probabilities: np.ndarray, blocks: Blocks
-) -> dict[str, Any]:
+def _photo(photo: Photo, probabilities: np.ndarray, blocks: Blocks) -> dict[str, Any]:
     best = np.argsort(-probabilities, kind="stable")[:10]
     entry: dict[str, Any] = {
         "name": photo.name,
@@ -311,24 +320,35 @@ def _photo(
         "pixels": blocks.add(photo.pixels, "u8"),
         "scores": [[int(c), round(float(probabilities[c]), 6)] for c in best],
     }
-    entry["cams"] = _cams(network, photo, [int(c) for c in best[:CAMS]], blocks)
     same = photo.picture.shape == photo.pixels.shape and (photo.picture == photo.pixels).all()
     entry["picture"] = entry["pixels"] if same else blocks.add(photo.picture, "u8")
     return entry
 
 
-def _cams(
-    network: Explorable, photo: Photo, classes: list[int], blocks: Blocks
-) -> list[dict[str, Any]]:
-    """Grad-CAM for some classes on the layer's grid, 255 at its largest; without evidence, none."""
-    inputs = jnp.repeat(_inputs(network, photo.pixels), len(classes), axis=0)
-    found = grad_cam(network.model, network.variables, inputs, classes=classes)
-    maps = np.rint(255 * found.normalized).astype(np.uint8)
-    return [
-        {"class": c, "layer": found.layer, "map": blocks.add(m, "u8")}
-        for c, m, evidence in zip(classes, maps, found.evidence, strict=True)
-        if evidence
-    ]
+class _Cams:
+    """Grad-CAM of one photo after another, compiled once."""
+
+    def __init__(self, network: Explorable) -> None:
+        record = network.preprocess
+        self.count = min(CAMS, len(network.class_names))
+        shape = (self.count, *record.image_size, record.channels)
+        self.program = Program(network.model, network.variables, np.empty(shape))
+        self.layer = self.program.cam_layer()
+        self.maps = cam_function(self.program, self.layer)
+
+    def record(self, inputs: jax.Array, classes: list[int], blocks: Blocks) -> list[dict[str, Any]]:
+        """The maps for classes on the layer's grid, 255 at the largest; without evidence, none."""
+        photos = jnp.repeat(inputs, self.count, axis=0)
+        maps = np.asarray(self.maps(self.program.weights, photos, jnp.asarray(classes)))
+        return [
+            {
+                "class": c,
+                "layer": self.layer,
+                "map": blocks.add(np.rint(255 * m / m.max()).astype(np.uint8), "u8"),
+            }
+            for c, m in zip(classes, maps, strict=True)
+            if m.max() > 0
+        ]
 
 
 def _shift(
@@ -337,18 +357,19 @@ def _shift(
     photos: Sequence[Photo],
     macs: int,
     blocks: Blocks,
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Scores over shifts: per photo the classes that are shown, and a block for each network."""
     grid = shift.offsets(network.preprocess.image_size, macs, len(photos)).pixels
     networks = [network] + ([_in_float32(second)] if second is not None else [])
     names = [n.name for n in networks]
     known = list(network.class_names)
+    pixels = [photo.pixels for photo in photos]
+    moved = [shift.shift_scores(n.model, n.variables, n.preprocess, pixels, grid) for n in networks]
     entries = []
-    for photo in photos:
-        scores = [
-            shift.shift_scores(n.model, n.variables, n.preprocess, photo.pixels, grid)
-            for n in networks
-        ]
+    for number, photo in enumerate(photos, 1):
+        progress(f"shifts of photo {number} of {len(photos)}")
+        scores = [next(of_network) for of_network in moved]
         centre = len(grid) // 2
         order = [int(c) for c in np.argsort(-scores[0][centre, centre], kind="stable")]
         for other in scores:  # what wins anywhere is shown too

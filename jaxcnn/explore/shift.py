@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -37,17 +37,22 @@ def offsets(image_size: tuple[int, int], macs: int, photos: int) -> Offsets:
 
 
 def shift_scores(
-    model: Any, variables: Any, preprocess: Preprocess, pixels: np.ndarray, grid: Sequence[int]
-) -> np.ndarray:
-    """Probabilities float32 [down, right, classes] of one photo uint8 [H, W, C] on a grid."""
+    model: Any,
+    variables: Any,
+    preprocess: Preprocess,
+    photos: Iterable[np.ndarray],
+    grid: Sequence[int],
+) -> Iterator[np.ndarray]:
+    """Probabilities float32 [down, right, classes] on a grid, of each photo uint8 [H, W, C]."""
 
     @jax.jit
     def scores(variables: Any, images: Any) -> Any:
         inputs = normalize(images, preprocess.mean, preprocess.std)
         return jax.nn.softmax(model.apply(variables, inputs, train=False))
 
-    rows = []
-    for down in grid:
-        moved = np.stack([shift(pixels, down, right) for right in grid])
-        rows.append(np.asarray(scores(variables, jnp.asarray(moved))))
-    return np.stack(rows)
+    for pixels in photos:
+        rows = []
+        for down in grid:
+            moved = np.stack([shift(pixels, down, right) for right in grid])
+            rows.append(np.asarray(scores(variables, jnp.asarray(moved))))
+        yield np.stack(rows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jaxcnn
 from jaxcnn import explore
@@ -161,3 +162,30 @@ def test_a_datasets_photos_are_called_by_label_and_number(small):
     assert [p.name for p in found] == [
         f"{label}, example {number}" for label, number in zip(labels, numbers, strict=True)
     ]
+
+
+class Traced(nn.Module):
+    """A network that notes when its Python code runs: that is when it is traced."""
+
+    runs: ClassVar[list[int]] = []
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        self.runs.append(len(x))
+        x = nn.relu(nn.Conv(2, (3, 3), name="conv")(x))
+        return nn.Dense(3, name="head")(x.mean((1, 2)))
+
+
+def test_more_photos_take_no_more_compiling_and_each_is_told_of():
+    record = Preprocess((8, 8), 1, (0.5,), (0.5,))
+    variables = Traced().init(jax.random.key(0), np.zeros((1, 8, 8, 1)), train=False)
+    made = Network("traced", Traced(), variables, record, ("a", "b", "c"))
+    runs, told = [], []
+    for count in (1, 3):
+        Traced.runs.clear()
+        told.clear()
+        explore.build_content(made, photos(made, count), progress=told.append)
+        runs.append(len(Traced.runs))
+    assert runs[0] == runs[1]
+    assert told[:3] == ["photo 1 of 3", "photo 2 of 3", "photo 3 of 3"]
+    assert told[3:] == [f"shifts of {name}" for name in told[:3]]
