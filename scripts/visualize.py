@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 
 import command_line
+import rich.console
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,8 +63,18 @@ def main(arguments: list[str]) -> int:
     network = command_line.load_network(options, options.network[0])
     network = command_line.resized(network, options)
     subject = _subject(options, network)
-    for name, result in draw_pictures(subject, folder, only, form=options.format):
-        print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
+    status = rich.console.Console(stderr=True).status("")  # on terminals alone
+
+    def begin(name: str) -> None:
+        status.update(name)
+        status.start()
+
+    try:
+        for name, result in draw_pictures(subject, folder, only, form=options.format, begin=begin):
+            status.stop()
+            print(result if isinstance(result, pathlib.Path) else f"{name}: left out, {result}")
+    finally:
+        status.stop()
     return 0
 
 

@@ -102,6 +102,7 @@ def draw_pictures(
     only: Sequence[str] = (),
     *,
     form: str = "png",
+    begin: Callable[[str], None] = lambda name: None,
 ) -> Iterator[tuple[str, pathlib.Path | str]]:
     """Draw kinds of pictures into a folder, one after another.
 
@@ -111,6 +112,7 @@ def draw_pictures(
       only: names of `KINDS`; by default all that make sense for the network, the photos and, for
         those that take long, the size of the images.
       form: png, svg or pdf.
+      begin: is told of each kind before it is drawn.
 
     Yields:
       each kind with the file that was written, or with why it was left out.
@@ -133,6 +135,7 @@ def draw_pictures(
         path = folder / f"{name}.{form}"
         try:
             if not reason:
+                begin(name)
                 kind.draw(subject, path)
         except NotApplicable as error:
             if only:

@@ -132,3 +132,12 @@ def test_boxes_and_several_runs_are_drawn(draw, tmp_path, is_picture):
         draw_runs({"c": ([], 32)}, tmp_path / "none.png")
     with pytest.raises(ValueError, match=r"runs\.gif: .* must be \.png, \.svg, \.pdf"):
         draw_runs({"a": (rows, 32)}, tmp_path / "runs.gif")
+
+
+def test_each_kind_is_told_of_before_it_is_drawn(untrained, tmp_path):
+    told = []
+    drawn = draw_pictures(untrained, tmp_path, ["occlusion", "saliency"], begin=told.append)
+    assert [(name, list(told)) for name, _ in drawn] == [
+        ("occlusion", ["occlusion"]),
+        ("saliency", ["occlusion", "saliency"]),
+    ]
