@@ -82,7 +82,7 @@ def test_shifts_show_both_networks_scores(opened, digits_page):
     import jax.numpy as jnp
 
     from jaxcnn.data.augment import normalize
-    from jaxcnn.explore.shift import shifted
+    from jaxcnn.evaluation.corruptions import shift
 
     opened.show("shift")
     opened.run(
@@ -91,7 +91,7 @@ def test_shifts_show_both_networks_scores(opened, digits_page):
         " s.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
     grid = digits_page.content.record["shift"]["grid"]
-    moved = shifted(digits_page.photos[0].pixels, grid[5], grid[2])
+    moved = shift(digits_page.photos[0].pixels, grid[5], grid[2])
     classes = digits_page.content.record["shift"]["photos"][0]["classes"]
     for number, network in enumerate((digits_page.network, digits_page.second)):
         record = network.preprocess
