@@ -136,8 +136,7 @@ def plan(
       batch_size: over all devices.
       image_size: height and width; default: the named network's own.
       channels: of the images; default: the named network's own, or 3.
-      devices: how many share the batch; by name or module alone, only the share of one of them
-        is compiled.
+      devices: how many share the batch; without `step`, the share of one of them is compiled.
       memory: the formula's account where it is known better than by SGD with momentum.
       step: a jitted step to compile; default: SGD with momentum on the mean cross entropy.
       arguments: the step's arguments as shapes, for a global batch size.
@@ -154,21 +153,19 @@ def plan(
       TraceError: a module that cannot be traced in training mode.
     """
     model, image_size, channels = _resolve(model, image_size, channels)
-    if memory is None:
-        shape: dict[str, Any] = {"image_size": image_size, "channels": channels}
-        memory = memory_plan(model, batch_size=batch_size, devices=devices, **shape)
+    memory = memory or memory_plan(
+        model, batch_size=batch_size, image_size=image_size, channels=channels, devices=devices
+    )
     if step is None or arguments is None:
         step, arguments = _sgd(model, image_size, channels, devices)
-    room = _limit(limit)
+    room, unit = _limit(limit), multiple or devices
     free = max(1, room.bytes - data)
-    unit = multiple or devices
 
     def whole(batch: int) -> int:
         return min(batch, most) // unit * unit
 
     if not compile:
-        best = whole(largest_batch(memory, free))
-        return Plan(memory, None, room, best, measured=False, data=data)
+        return Plan(memory, None, room, whole(largest_batch(memory, free)), False, data)
 
     def measure(batch: int) -> CompiledMemory:
         return compiled_memory(step, *arguments(batch))

@@ -176,11 +176,7 @@ def assemble(
 
     replaced: set[str] = set()
     if options.new_head is not None:
-        prefixes = tuple(naming.prefix(head) for head in table.heads)
-        replaced = {name for name in {*found, *described} if name.startswith(prefixes)}
-        auxiliary = _auxiliary(table, found)
-        # Auxiliary heads that the weights lack start anew with the head.
-        replaced |= auxiliary if auxiliary.isdisjoint(described) else set()
+        replaced = _heads(described, found, naming, table)
     wanted = {name: entry for name, entry in found.items() if name not in replaced}
     unused = _unused(described, wanted, naming.counters(ours), replaced, options.ignore)
     problems = _mismatches(described, wanted) + [f"left over: {name}" for name in unused]
@@ -208,6 +204,16 @@ def assemble(
         counters = naming.counters(ours).items()
         flat |= {path: np.asarray(read(n), np.int64) for n, path in counters if n in described}
     return unflatten_dict(flat)
+
+
+def _heads(
+    described: Mapping[str, Any], found: Mapping[str, Any], naming: Any, table: Any
+) -> set[str]:
+    """The names of the head's arrays, and of auxiliary heads that the weights lack."""
+    prefixes = tuple(naming.prefix(head) for head in table.heads)
+    heads = {name for name in {*found, *described} if name.startswith(prefixes)}
+    auxiliary = _auxiliary(table, found)
+    return heads | auxiliary if auxiliary.isdisjoint(described) else heads
 
 
 def decided_fields(described: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
