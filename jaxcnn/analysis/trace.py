@@ -20,6 +20,7 @@ from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
+from jaxcnn.analysis.arithmetic import WHOLE
 from jaxcnn.nn import fast_forms
 
 Path = tuple[str, ...]
@@ -146,7 +147,7 @@ def image_struct(
     image_size: int | tuple[int, int], channels: int, batch_size: int
 ) -> jax.ShapeDtypeStruct:
     """The shape of a batch of images, its numbers checked."""
-    pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    pair = (image_size, image_size) if isinstance(image_size, WHOLE) else tuple(image_size)
     if len(pair) != 2:
         raise ValueError(f"image_size={image_size!r}: give one number, or (height, width).")
     for name, value in (

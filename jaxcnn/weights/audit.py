@@ -136,18 +136,28 @@ def audit(
 
 def _runner(model: nn.Module) -> Callable[[Any, jax.Array], dict[str, jax.Array]]:
     """All taps and the logits, in order."""
+    names = _compared(model)
 
     @jax.jit
     def run(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
         logits, sown = model.apply(variables, images, train=False, mutable=["intermediates"])
-        taps = {tap.name: sown["intermediates"][tap.name][0] for tap in model.taps}
-        return taps | {LOGITS: logits}
+        return {n: sown["intermediates"][n][0] for n in names if n != LOGITS} | {LOGITS: logits}
 
     def ordered(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
         found = run(variables, images)  # jit sorts the names
-        return {name: found[name] for name in (*(tap.name for tap in model.taps), LOGITS)}
+        return {name: found[name] for name in names}
 
     return ordered
+
+
+def _compared(model: nn.Module) -> tuple[str, ...]:
+    """The names of the activations that can be compared."""
+    if not hasattr(model, "taps"):
+        raise WeightsError(
+            f"{type(model).__name__} has no `taps`, by which activations are compared: an audit "
+            "takes the networks of jaxcnn.models."
+        )
+    return (*(tap.name for tap in model.taps), LOGITS)
 
 
 def _split(
@@ -160,7 +170,7 @@ def _split(
             "docs/weights.md shows how one is recorded."
         )
     images = jnp.asarray(_ours(np.asarray(arrays[IMAGES])), jnp.float32)
-    known = [*(tap.name for tap in model.taps), LOGITS]
+    known = _compared(model)
     counted = statistics(model, _size(images))
     wanted, trained = {}, {}
     for name, value in arrays.items():

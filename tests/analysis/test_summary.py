@@ -214,6 +214,10 @@ def test_errors_name_the_cause_and_the_remedy(call, error, message):
         call()
 
 
+def test_numpys_integers_are_image_sizes():
+    assert summarize("lenet5", np.int64(32)).total_params == 61706
+
+
 def test_an_unknown_layer_suggests_the_near_ones(vgg16):
     with pytest.raises(ValueError, match="no layer 'fc9' in this summary; did you mean 'fc"):
         vgg16["fc9"]

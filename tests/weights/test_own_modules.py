@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcnn.weights import WeightsError, load, names, save, write
+from jaxcnn.weights import WeightsError, load, names, record, save, write
 
 
 class Mine(nn.Module):
@@ -64,3 +64,5 @@ def test_what_an_own_module_lacks_is_said(tmp_path):
         load(path, model, image_size=(6, 8), new_head=jax.random.key(0))
     with pytest.raises(WeightsError, match="shape of params/BatchNorm_0/bias"):
         load(path, Mine((9, 4), flatten=True), image_size=(6, 8))
+    with pytest.raises(WeightsError, match="Mine has no `taps`"):
+        record(Mine(), variables_of(Mine(), 3), np.zeros((1, 6, 8, 3), np.float32))
